@@ -1,0 +1,210 @@
+"""The callables that a host installs at self-attention layers: one records, one fuses.
+
+Both are ``attn1_patch`` functions ``(n, context, value, extra_options) -> (n, context, value)`` on hidden
+states ``(R,T,C)`` before the projections, where R rows are the images once per conditioning ("chunk"), chunk
+by chunk. They never change: what differs from call to call arrives in ``extra_options``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .bank import Feature, FeatureBank, FeatureRecorder
+from .fusion import AttentionInputs, Branch, FusionRule, with_strength
+from .layers import LayerKey, LayerSelection
+from .schedule import SigmaWindow
+
+# Where the adapter puts a Call, and where FusionPatch leaves weights for the BlendPatch of the same layer.
+CALL = "magicstyle_call"
+BLENDS = "magicstyle_blends"
+# Branches of different token counts run side by side if repeating their keys makes them equal at this cost.
+MAX_REPEAT = 8
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is known about one evaluation of the network before it starts.
+
+    ``roles`` maps the uuid of a conditioning to its role ("positive", "negative", ...).
+    """
+
+    sigma: float
+    roles: Mapping[Any, str] = field(default_factory=dict)
+
+
+def _call(extra_options: Mapping[str, Any]) -> Call:
+    # Some hosts evaluate the network outside of the sampler; the sigma is in the options all the same.
+    return extra_options.get(CALL) or Call(float(extra_options["sigmas"][0]))
+
+
+def _layer_key(extra_options: Mapping[str, Any]) -> LayerKey:
+    return LayerKey(*extra_options["block"], extra_options["block_index"])
+
+
+def _token_grid(n: Tensor, extra_options: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = extra_options["activations_shape"][-2:]
+    if n.shape[1] != height * width:
+        raise ValueError(
+            f"Layer {_layer_key(extra_options)} has {n.shape[1]} tokens instead of {height}x{width}: another node "
+            "merges or tiles tokens (ToMe, HyperTile). Place it after the MagicStyle nodes, or remove it."
+        )
+    return height, width
+
+
+@dataclass(frozen=True)
+class CapturePatch:
+    """Records the input of self-attention at every selected layer and leaves it as it is."""
+
+    recorder: FeatureRecorder
+
+    def __call__(
+        self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        key = _layer_key(extra_options)
+        if key in self.recorder.layers:
+            if len(n) != sum(self.recorder.groups):
+                raise ValueError(
+                    f"Inversion expected {sum(self.recorder.groups)} rows and got {len(n)}. "
+                    "Use one conditioning without areas or several prompts."
+                )
+            feature = Feature(n, _token_grid(n, extra_options))
+            self.recorder.put(_call(extra_options).sigma, key, feature)
+        return n, context, value
+
+
+@dataclass(frozen=True)
+class FusionPatch:
+    """Replaces the inputs of self-attention by what ``rule`` makes of them and of two banks.
+
+    ``strength`` blends with the unpatched attention; ``rows="positive"`` leaves negative conditionings as
+    they are. Where more than one attention is needed, they run stacked along rows, branch by branch, and the
+    :class:`BlendPatch` installed with this patch sums them up.
+    """
+
+    rule: FusionRule
+    content: FeatureBank
+    style: FeatureBank
+    layers: LayerSelection
+    strength: float = 1.0
+    window: SigmaWindow = SigmaWindow()
+    rows: Literal["all", "positive"] = "all"
+
+    def __call__(
+        self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        key, call = _layer_key(extra_options), _call(extra_options)
+        if self.strength == 0 or key not in self.layers or call.sigma not in self.window:
+            return n, context, value
+        strength = self._row_strength(n, call, extra_options)
+        if strength is None:
+            return n, context, value
+        live = AttentionInputs(n, context, value)
+        content = self._stored(self.content, "content", key, call, live, extra_options)
+        style = self._stored(self.style, "style", key, call, live, extra_options)
+        grid = _token_grid(n, extra_options)
+        if content.grid != grid:
+            raise ValueError(
+                f"The content was inverted with {content.grid[0]}x{content.grid[1]} tokens at layer {key}, the "
+                f"running latent has {grid[0]}x{grid[1]}. Sample at the content's size, without area conditioning."
+            )
+        return _stack(with_strength(self.rule(live, content, style), live, strength), extra_options)
+
+    def _stored(
+        self,
+        bank: FeatureBank,
+        role: str,
+        key: LayerKey,
+        call: Call,
+        live: AttentionInputs,
+        extra_options: Mapping[str, Any],
+    ) -> Feature:
+        """Feature with one row for each row of the running batch."""
+        hidden, grid = bank.get(bank.step_at(call.sigma), key, like=live.query)
+        rows, images = len(live.query), extra_options["activations_shape"][0] // _chunks(extra_options)
+        if len(hidden) == 1:
+            return Feature(hidden.expand(rows, -1, -1), grid)
+        if len(hidden) != images:
+            raise ValueError(
+                f"The {role} bank holds {len(hidden)} images and the running batch {images}. "
+                f"Give one {role}, or as many as there are latents in the batch."
+            )
+        return Feature(hidden.repeat(rows // images, 1, 1), grid)
+
+    def _row_strength(
+        self, n: Tensor, call: Call, extra_options: Mapping[str, Any]
+    ) -> float | Tensor | None:
+        """Strength of the rows: one number if it is the same for all, None if it is 0 for all."""
+        if self.rows == "all":
+            return self.strength
+        styled = [role != "negative" for role in _roles(call, extra_options)]
+        if all(styled):
+            return self.strength
+        if not any(styled):
+            return None
+        images = extra_options["activations_shape"][0] // len(styled)
+        chunks = n.new_tensor(styled).repeat_interleave(images) * self.strength
+        return chunks.repeat(len(n) // len(chunks)).view(-1, 1, 1)
+
+
+@dataclass(frozen=True)
+class BlendPatch:
+    """``attn1_output_patch`` that sums the branches which a FusionPatch stacked: ``(k*R,T,C) -> (R,T,C)``.
+
+    The sum may follow the output projection because that is affine and the weights sum to 1.
+    """
+
+    def __call__(self, n: Tensor, extra_options: dict[str, Any]) -> Tensor:
+        blends = extra_options.get(BLENDS)
+        if not blends:
+            return n
+        # Last in, first out: with two patches on one layer, the later one stacked the rows of the earlier.
+        weights: Sequence[float | Tensor] = blends.pop()
+        first, *others = (out * weight for out, weight in zip(n.chunk(len(weights)), weights, strict=True))
+        return sum(others, first)
+
+
+def _stack(branches: Sequence[Branch], extra_options: dict[str, Any]) -> AttentionInputs:
+    if len(branches) == 1:
+        return branches[0].inputs
+    # The host hands the same dict to all patches of one layer in one evaluation, and a fresh one to the next.
+    extra_options.setdefault(BLENDS, []).append([branch.weight for branch in branches])
+    tokens = math.lcm(*(branch.inputs.key.shape[1] for branch in branches))
+    if tokens > MAX_REPEAT * max(branch.inputs.key.shape[1] for branch in branches):
+        counts = " and ".join(str(branch.inputs.key.shape[1]) for branch in branches)
+        raise ValueError(
+            f"Blending attentions over {counts} tokens at layer {_layer_key(extra_options)} would repeat them "
+            f"{tokens // max(branch.inputs.key.shape[1] for branch in branches)} times. Resize the style picture to "
+            "the portrait's size, or set strength to 1 and rows to all."
+        )
+    # Softmax over keys that are all repeated equally often is the softmax over the keys.
+    return AttentionInputs(
+        torch.cat([branch.inputs.query for branch in branches]),
+        torch.cat([_repeat(branch.inputs.key, tokens) for branch in branches]),
+        torch.cat([_repeat(branch.inputs.value, tokens) for branch in branches]),
+    )
+
+
+def _repeat(hidden: Tensor, tokens: int) -> Tensor:
+    return hidden.repeat(1, tokens // hidden.shape[1], 1)
+
+
+def _chunks(extra_options: Mapping[str, Any]) -> int:
+    return len(extra_options["cond_or_uncond"])
+
+
+def _roles(call: Call, extra_options: Mapping[str, Any]) -> list[str]:
+    """Role of every chunk; an unknown conditioning counts as positive."""
+    indices, uuids = extra_options["cond_or_uncond"], extra_options["uuids"]
+    roles = []
+    for index, uuid in zip(indices, uuids, strict=True):
+        # The host copies a conditioning, uuid and all, to make the missing half of an area: then the index
+        # in the call tells the halves apart.
+        shared = len({other for other, name in zip(indices, uuids, strict=True) if name == uuid}) > 1
+        roles.append(("positive", "negative")[min(index, 1)] if shared else call.roles.get(uuid, "positive"))
+    return roles

@@ -1,0 +1,126 @@
+"""DDIM steps, inversion and the way back, in denoiser form ``(x, sigma) -> x0``.
+
+One DDIM step (eta = 0, arXiv 2010.02502 eq. 12) in the variance-exploding form is
+``x' = x + (sigma' - sigma) * eps`` with ``eps = (x - D(x, sigma)) / sigma``, in either direction.
+Prediction type (eps or v) does not matter in this form: the denoiser hides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .bank import Trajectory
+from .schedule import ve_from_vp, vp_from_ve
+
+# (step counted from 0, current latent, its denoised estimate), both (B,C,H,W)
+StepCallback = Callable[[int, Tensor, Tensor], None]
+
+
+class Denoiser(Protocol):
+    """k-diffusion's convention: ``(x (B,C,H,W), sigma (B,)) -> x0 (B,C,H,W)``."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
+
+
+class InversionMethod(Protocol):
+    """Carries a clean latent ``(B,C,H,W)`` up ascending ``sigmas (N+1,)``."""
+
+    def __call__(
+        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None
+    ) -> Trajectory: ...
+
+
+def predict_noise(denoise: Denoiser, x: Tensor, sigma: Tensor) -> Tensor:
+    """``eps`` of ``x`` at scalar ``sigma > 0``."""
+    return (x - denoise(x, sigma.expand(len(x)))) / sigma
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """DDIM inversion with the network at the target sigma, refined by fixed-point iteration.
+
+    0 iterations is plain DDIM inversion, as in the paper and in diffusers' inverse scheduler. Each iteration
+    brings the step closer to the exact inverse of the sampling step (AIDI, arXiv 2309.04907) at the cost of
+    one evaluation. The last evaluation of every step is at that step's sigma.
+    """
+
+    iterations: int = 0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 0:
+            raise ValueError(f"Fixed-point iterations must be 0 or more; got {self.iterations}.")
+
+    def __str__(self) -> str:
+        return f"fixed_point({self.iterations})" if self.iterations else "ddim"
+
+    def __call__(
+        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None
+    ) -> Trajectory:
+        latents = [x.cpu()]
+        for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+            # The network sees today's latent, rescaled so that its input has the variance it expects there.
+            guess = ve_from_vp(vp_from_ve(x, sigma), target)
+            eps = predict_noise(denoise, guess, target)
+            for _ in range(self.iterations):
+                eps = predict_noise(denoise, x + (target - sigma) * eps, target)
+            x = x + (target - sigma) * eps
+            latents.append(x.cpu())
+            if on_step is not None:
+                on_step(step, x, x - target * eps)
+        return Trajectory(sigmas.cpu(), torch.stack(latents), method=str(self))
+
+
+@dataclass(frozen=True)
+class Exact:
+    """DDIM inversion with the network at the current state, and the residual of every step kept.
+
+    ``r_i = x_{i-1} - step(x_i)``, where ``step`` is the sampling step back from ``x_i``: adding ``r_i`` on the
+    way back returns every ``x_{i-1}`` to rounding. The evaluation at ``x_i`` serves the residual, the next
+    step up and the features alike, so N steps cost N + 1 evaluations.
+    """
+
+    def __str__(self) -> str:
+        return "exact"
+
+    def __call__(
+        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None
+    ) -> Trajectory:
+        latents, residuals = [x.cpu()], []
+        # A clean latent has no noise to predict: the first step borrows the prediction at its target.
+        eps = predict_noise(denoise, ve_from_vp(x, sigmas[1]), sigmas[1])
+        for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+            previous, x = x, x + (target - sigma) * eps
+            eps = predict_noise(denoise, x, target)
+            residuals.append((previous - (x + (sigma - target) * eps)).cpu())
+            latents.append(x.cpu())
+            if on_step is not None:
+                on_step(step, x, x - target * eps)
+        return Trajectory(sigmas.cpu(), torch.stack(latents), torch.stack(residuals), method=str(self))
+
+
+def sample(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor,
+    residuals: Tensor | None = None,
+    detail: float = 1.0,
+    on_step: StepCallback | None = None,
+) -> Tensor:
+    """DDIM from ``x (B,C,H,W)`` at ``sigmas[0]`` down to ``sigmas[-1]``.
+
+    ``residuals (M, B or 1, C, H, W)``, one for each of the M steps in the order in which they run, are added
+    times ``detail``.
+    """
+    for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        eps = predict_noise(denoise, x, sigma)
+        if on_step is not None:
+            on_step(step, x, x - sigma * eps)
+        x = x + (target - sigma) * eps
+        if residuals is not None:
+            x = x + detail * residuals[step].to(x)
+    return x

@@ -1,0 +1,132 @@
+"""Self-attention layers of a UNet: their addresses, and selections of them written as text.
+
+A layer is addressed as the host addresses it: by block list, index in that list and depth inside the
+transformer found there. The text form is a preset, or addresses such as ``output.6-11, middle``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+BLOCKS = ("input", "middle", "output")
+_ADDRESS = re.compile(r"(input|middle|output)(?:\.(\d+)(?:-(\d+))?)?(?:\.(\d+)(?:-(\d+))?)?")
+
+
+class LayerKey(NamedTuple):
+    """Address of one self-attention; equals the host's ``(*block, block_index)``."""
+
+    block: str
+    index: int
+    depth: int
+
+    def __str__(self) -> str:
+        return f"{self.block}.{self.index}.{self.depth}"
+
+
+class AttentionLayer(NamedTuple):
+    """One self-attention of a model.
+
+    ``scale`` is how many times smaller its token grid is than the latent, along each side.
+    """
+
+    key: LayerKey
+    channels: int
+    scale: int
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Token grid ``(h, w)`` for a latent of ``height x width``; strided convolutions round up."""
+        return -(-height // self.scale), -(-width // self.scale)
+
+
+# "high-res decoder" is output.6-11 on SD 1.x and 2.x, and output.3-5 on SDXL, which has no attention at scale 1.
+PRESETS: dict[str, Callable[[AttentionLayer], bool]] = {
+    "all": lambda layer: True,
+    "decoder": lambda layer: layer.key.block == "output",
+    "high-res decoder": lambda layer: layer.key.block == "output" and layer.scale <= 2,
+    "none": lambda layer: False,
+}
+
+
+@dataclass(frozen=True)
+class LayerSelection:
+    """Layers of one model, in the order in which the model runs them."""
+
+    layers: tuple[AttentionLayer, ...]
+
+    @classmethod
+    def parse(cls, text: str, available: Sequence[AttentionLayer]) -> LayerSelection:
+        """Select from ``available`` by a preset name or by comma-separated addresses.
+
+        An address is ``block``, ``block.index`` or ``block.index.depth``; index and depth may be ranges
+        (``output.6-11``). Raises ``ValueError`` for text that cannot be read or matches no layer.
+        """
+        chosen: set[LayerKey] = set()
+        for part in (part.strip() for part in text.lower().split(",")):
+            matches = _matcher(part, available)
+            found = {layer.key for layer in available if matches(layer)}
+            if not found and part != "none":
+                raise ValueError(f"Layers '{part}' match nothing. Available: {describe(available)}.")
+            chosen |= found
+        return cls(tuple(layer for layer in available if layer.key in chosen))
+
+    def __contains__(self, key: object) -> bool:
+        return any(layer.key == key for layer in self.layers)
+
+    def __iter__(self) -> Iterator[AttentionLayer]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __str__(self) -> str:
+        return describe(self.layers)
+
+
+def _matcher(part: str, available: Sequence[AttentionLayer]) -> Callable[[AttentionLayer], bool]:
+    if part in PRESETS:
+        return PRESETS[part]
+    address = _ADDRESS.fullmatch(part)
+    if address is None:
+        raise ValueError(
+            f"Layers '{part}' cannot be read. Use a preset ({', '.join(PRESETS)}) or addresses such as "
+            f"'output.6-11, middle'. Available: {describe(available)}."
+        )
+    block, *numbers = address.groups()
+    first, last, shallow, deep = (None if number is None else int(number) for number in numbers)
+
+    def matches(layer: AttentionLayer) -> bool:
+        return (
+            layer.key.block == block
+            and _within(layer.key.index, first, last)
+            and _within(layer.key.depth, shallow, deep)
+        )
+
+    return matches
+
+
+def _within(value: int, first: int | None, last: int | None) -> bool:
+    if first is None:
+        return True
+    return first <= value <= (first if last is None else last)
+
+
+def describe(layers: Sequence[AttentionLayer]) -> str:
+    """Short text such as ``input.1-2, output.3-5 (12 layers)``; depths are left out."""
+    parts = []
+    for block in BLOCKS:
+        indices = sorted({layer.key.index for layer in layers if layer.key.block == block})
+        parts += [f"{block}.{first}" + (f"-{last}" if last > first else "") for first, last in _runs(indices)]
+    return f"{', '.join(parts) or 'none'} ({len(layers)} layers)"
+
+
+def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for index in indices:
+        if runs and runs[-1][1] == index - 1:
+            runs[-1] = (runs[-1][0], index)
+        else:
+            runs.append((index, index))
+    return runs

@@ -1,0 +1,27 @@
+"""ComfyUI adapters of magicstyle_core, and the list of nodes that this pack publishes."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from .bank import BankInfo
+from .demo_model import LoadDemoModel
+from .fusion import FFAAttentionPatch
+from .inversion import ContentStyleInversion, DDIMInversion
+from .sampling import BankSchedule, DDIMSampler, FusedSampler
+
+
+class MagicStyleExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            ContentStyleInversion,
+            DDIMInversion,
+            FFAAttentionPatch,
+            FusedSampler,
+            DDIMSampler,
+            BankSchedule,
+            BankInfo,
+            LoadDemoModel,
+        ]
+
+
+async def comfy_entrypoint() -> MagicStyleExtension:
+    return MagicStyleExtension()

@@ -1,0 +1,50 @@
+"""Feature banks as users handle them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from server import PromptServer
+
+from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.layers import describe
+from ..magicstyle_core.schedule import format_sigmas
+from .types import CATEGORY, Bank
+
+
+class BankInfo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_BankInfo",
+            display_name="Inspect Feature Bank",
+            category=CATEGORY,
+            description="Shows what a feature bank holds: images, steps, noise levels, layers, memory and model.",
+            search_aliases=["feature bank", "bank size", "memory"],
+            inputs=[Bank.Input("bank", tooltip="A bank of any inversion node.")],
+            outputs=[io.String.Output(display_name="text", tooltip="The same text, for other nodes.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, bank) -> io.NodeOutput:
+        text = bank_text(bank)
+        server = getattr(PromptServer, "instance", None)
+        if server is not None:
+            server.send_progress_text(text, cls.hidden.unique_id)
+        return io.NodeOutput(text, ui=ui.PreviewText(text))
+
+
+def bank_text(bank: FeatureBank) -> str:
+    way = bank.trajectory
+    height, width = way.size
+    return "\n".join(
+        [
+            f"Images: {way.batch}, latent {width} x {height}",
+            f"Steps: {way.steps}, method {way.method}",
+            f"Sigmas: {format_sigmas(way.sigmas.flip(0))}",
+            f"Layers: {describe(bank.layers)}",
+            f"Size: {bank.bytes / 1e6:.1f} MB, features in {bank.precision}",
+            f"Model: {bank.model}",
+        ]
+    )

@@ -1,0 +1,120 @@
+"""The FFA attention patch as a node."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+from comfy_api.latest import io
+
+from ..magicstyle_core.attention import BlendPatch, FusionPatch
+from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.fusion import FeatureFusion, Keys, Queries
+from ..magicstyle_core.layers import LayerSelection
+from ..magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow, format_sigmas
+from . import host
+from .types import CATEGORY, Bank
+
+
+class FFAAttentionPatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_FFA",
+            display_name="FFA Attention Patch",
+            category=CATEGORY,
+            description="Feature Fusion Attention: while the model samples, its self-attention asks with a mix of the "
+            "portrait's and the style's queries, and reads the keys and values kept of the style.",
+            search_aliases=["ffa", "feature fusion attention", "style transfer", "styleid", "masactrl", "attention injection"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that both banks were captured on. LoRA and other patches before or after are kept."),
+                Bank.Input("content_bank", tooltip="Bank of the portrait."),
+                Bank.Input("style_bank", tooltip="Bank of the style picture, captured with the same steps and scheduler."),
+                io.Float.Input(
+                    "alpha", default=0.8, min=0.0, max=1.0, step=0.01,
+                    tooltip="Share of the portrait in the queries. Raising it keeps more of the portrait's layout and face. alpha + beta = 1.",
+                ),
+                io.Float.Input(
+                    "beta", default=0.2, min=0.0, max=1.0, step=0.01,
+                    tooltip="Share of the style in the queries. Raising it stylizes more, and copies the style picture's layout where the two are not aligned. alpha + beta = 1.",
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=0.0, max=2.0, step=0.05,
+                    tooltip="0 is the model without the patch, 1 is full fusion, above 1 exaggerates. Other values than 0 and 1 compute attention twice at these layers.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
+                    tooltip="Where in sampling the patch begins. Raising it leaves the first, coarse part to the portrait.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01,
+                    tooltip="Where in sampling the patch ends. Lowering it leaves the last, fine part to the portrait.",
+                ),
+                io.Combo.Input(
+                    "keys", options=list(get_args(Keys)), default="style", advanced=True,
+                    tooltip="What the queries read. style: strongest. content+style: keeps more of the portrait. live+style: the running image beside the style. content: no style, for comparison.",
+                ),
+                io.Combo.Input(
+                    "queries", options=list(get_args(Queries)), default="stored", advanced=True,
+                    tooltip="What beta mixes in. stored: the style's queries (MagicStyle). live: the running image's own (StyleID with alpha 0.75 and temperature 1.5; MasaCtrl with alpha 0).",
+                ),
+                io.Float.Input(
+                    "temperature", default=1.0, min=0.1, max=5.0, step=0.05, advanced=True,
+                    tooltip="Factor on the attention logits. Raising it makes every token read fewer, better matching style tokens: crisper texture.",
+                ),
+                io.String.Input(
+                    "layers", default="all", advanced=True,
+                    tooltip="Which of the captured layers to fuse: all, decoder, high-res decoder, none, or addresses such as 'output.6-8'. Fewer layers keep more of the portrait.",
+                ),
+                io.Combo.Input(
+                    "rows", options=["all", "positive"], default="all", advanced=True,
+                    tooltip="At cfg above 1: fuse for positive and negative prompt alike, or only for the positive one, which lets guidance amplify the style.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="A patched copy; the input model stays as it is.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, alpha=None, beta=None) -> bool | str:
+        # Naming inputs here switches the host's own range checks off; both are in range if they sum to 1.
+        if alpha is None or beta is None:
+            return True  # linked: checked when they arrive
+        try:
+            FeatureFusion(alpha, beta)
+        except ValueError as error:
+            return str(error)
+        return min(alpha, beta) >= 0 or f"alpha and beta must be between 0 and 1; got {alpha:g} and {beta:g}."
+
+    @classmethod
+    def execute(
+        cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
+        keys, queries, temperature, layers, rows,
+    ) -> io.NodeOutput:
+        host.check_model(model, content_bank, "content")
+        host.check_model(model, style_bank, "style")
+        _check_schedules(content_bank, style_bank)
+        shared = tuple(layer for layer in content_bank.layers if layer in style_bank.layers)
+        sampling = model.get_model_object("model_sampling")
+        window = SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
+        patch = FusionPatch(
+            FeatureFusion(alpha, beta, keys, queries, temperature),
+            content_bank,
+            style_bank,
+            LayerSelection.parse(layers, shared),
+            strength,
+            window,
+            rows,
+        )
+        patched = host.with_calls(model)
+        patched.set_model_attn1_patch(patch)
+        patched.set_model_attn1_output_patch(BlendPatch())
+        return io.NodeOutput(patched)
+
+
+def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:
+    mine, other = content.trajectory.sigmas, style.trajectory.sigmas
+    if len(mine) != len(other) or not torch.allclose(mine, other, rtol=SIGMA_TOLERANCE):
+        raise ValueError(
+            f"Content and style were inverted on different schedules: {format_sigmas(mine.flip(0))} and "
+            f"{format_sigmas(other.flip(0))}. Use the same steps and scheduler for both."
+        )

@@ -1,0 +1,201 @@
+"""Everything peculiar to ComfyUI: what a model is made of, who a row belongs to, how a sampler is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..magicstyle_core.attention import CALL, Call
+from ..magicstyle_core.bank import FeatureBank, ModelFingerprint
+from ..magicstyle_core.ddim import Denoiser, StepCallback
+from ..magicstyle_core.layers import AttentionLayer, LayerKey
+
+KEY = "magicstyle"
+GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
+SUPPORTED = "MagicStyle works on Stable Diffusion UNets (SD 1.x, SD 2.x, SDXL)"
+
+Conditioning = list
+Latent = dict
+
+
+def attention_layers(model: ModelPatcher) -> tuple[AttentionLayer, ...]:
+    """Self-attentions of a UNet in the order in which they run; ``ValueError`` for any other model."""
+    unet = _supported_unet(model)
+    layers, scale = [], 1
+    for block, modules in (("input", unet.input_blocks), ("middle", [unet.middle_block]), ("output", unet.output_blocks)):
+        for index, parts in enumerate(modules):
+            for part in parts or []:  # some distilled UNets have no middle block
+                if isinstance(part, SpatialVideoTransformer):
+                    raise ValueError(f"{SUPPORTED}, not on video models. Load another checkpoint.")
+                if isinstance(part, Downsample):
+                    scale *= 2
+                elif isinstance(part, Upsample):
+                    scale //= 2
+                elif isinstance(part, SpatialTransformer):
+                    layers += [
+                        AttentionLayer(LayerKey(block, index, depth), transformer.attn1.to_q.in_features, scale)
+                        for depth, transformer in enumerate(part.transformer_blocks)
+                        if not transformer.disable_self_attn
+                    ]
+    return tuple(layers)
+
+
+def _supported_unet(model: ModelPatcher) -> UNetModel:
+    unet = model.get_model_object("diffusion_model")
+    if not isinstance(unet, UNetModel):
+        raise ValueError(f"{SUPPORTED}; this model is a {type(unet).__name__}. Load another checkpoint.")
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, comfy.model_sampling.EPS) or isinstance(sampling, comfy.model_sampling.EDM):
+        raise ValueError(
+            f"{SUPPORTED} with eps or v prediction; this model samples by {_prediction(sampling)}. "
+            "Load another checkpoint, or remove the node that changes its sampling."
+        )
+    return unet
+
+
+def _prediction(sampling: Any) -> str:
+    """Name of the prediction type: the last of the host's classes that this one was assembled from."""
+    return type(sampling).__bases__[-1].__name__
+
+
+def fingerprint(model: ModelPatcher) -> ModelFingerprint:
+    layers = attention_layers(model)
+    config = model.model.model_config.unet_config
+    sampling = model.get_model_object("model_sampling")
+    sigmas = f"sigma {float(sampling.sigma_min):.4g} to {float(sampling.sigma_max):.4g}"
+    return ModelFingerprint(
+        type(model.model.model_config).__name__,
+        f"{_prediction(sampling)}, {sigmas}",
+        config["model_channels"],
+        config["context_dim"],
+        len(layers),
+    )
+
+
+def check_model(model: ModelPatcher, bank: FeatureBank, role: str) -> None:
+    """``ValueError`` unless ``bank`` was captured on a model like this one."""
+    if bank.model != fingerprint(model):
+        raise ValueError(
+            f"The {role} bank was captured on {bank.model}, but this model is {fingerprint(model)}. "
+            "Invert the picture again with this model."
+        )
+
+
+def latent_of(model: ModelPatcher, latent: Latent, role: str) -> Tensor:
+    """Samples ``(B,C,H,W)`` of a LATENT, checked against the model."""
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise ValueError(
+            f"The {role} latent has shape {tuple(samples.shape)}; this model needs (batch, {channels}, height, width). "
+            "Encode the picture with the VAE of this model."
+        )
+    if not bool(samples.isfinite().all()):
+        raise ValueError(
+            f"The {role} latent holds NaN or infinite values. Encode the picture again; if it stays, run the VAE in fp32."
+        )
+    return samples
+
+
+def empty_conditioning(model: ModelPatcher) -> Conditioning:
+    """A context of zeros as wide as the model's own: what a model sees that is told nothing."""
+    config = model.model.model_config.unet_config
+    # 77 tokens, as text encoders give; SDXL also reads a pooled vector of 1280.
+    return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, 1280)}]]
+
+
+def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None) -> Conditioning:
+    """``conditioning``, or the empty one; ``ValueError`` if it is of another text encoder's width."""
+    if conditioning is None:
+        return empty_conditioning(model)
+    width = model.model.model_config.unet_config["context_dim"]
+    for context, _ in conditioning:
+        if context.shape[-1] != width:
+            raise ValueError(
+                f"The conditioning is {context.shape[-1]} wide, this model needs {width}. "
+                "Use the CLIP of the same checkpoint, or leave the input empty."
+            )
+    return conditioning
+
+
+def schedule(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
+    """Sampling sigmas of the host's scheduler, falling to 0."""
+    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
+
+
+def with_calls(model: ModelPatcher) -> ModelPatcher:
+    """A clone that tells attention patches the sigma and the roles of each evaluation."""
+    clone = model.clone()
+    wrapper = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
+    clone.remove_wrappers_with_key(wrapper, KEY)
+    clone.add_wrapper_with_key(wrapper, KEY, _announce_call)
+    return clone
+
+
+def _announce_call(executor: Any, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None):
+    model_options = model_options or {}
+    roles = {cond["uuid"]: role for role, conds in executor.class_obj.conds.items() for cond in conds or []}
+    # Read the sigma once for all layers: on a GPU every read waits for the device.
+    call = Call(float(timestep[0]), roles)
+    options = {**model_options.get("transformer_options", {}), CALL: call}
+    return executor(x, timestep, {**model_options, "transformer_options": options}, seed)
+
+
+def without_guidance(model: ModelPatcher) -> ModelPatcher:
+    """A clone without other nodes' guidance (PAG, SAG, rescaled CFG): inversion follows the bare model."""
+    clone = model.clone()
+    clone.model_options = {key: value for key, value in clone.model_options.items() if key not in GUIDANCE}
+    return clone
+
+
+def denoiser(model: Callable[..., Tensor], extra_args: dict | None) -> Denoiser:
+    """What a SAMPLER function is given, as core wants it."""
+    return lambda x, sigma: model(x, sigma, **(extra_args or {}))
+
+
+def step_callback(callback: Callable[[dict], None] | None, sigmas: Tensor) -> StepCallback | None:
+    """The host's per-step callback (progress, preview, cancel), as core wants it."""
+    if callback is None:
+        return None
+
+    def on_step(step: int, x: Tensor, denoised: Tensor) -> None:
+        callback({"i": step, "x": x, "denoised": denoised, "sigma": sigmas[step], "sigma_hat": sigmas[step]})
+
+    return on_step
+
+
+def run_sampler(
+    model: ModelPatcher,
+    function: Callable[..., Tensor],
+    sigmas: Tensor,
+    latent: Tensor,
+    positive: Conditioning,
+    negative: Conditioning | None = None,
+    cfg: float = 1.0,
+) -> Tensor:
+    """Run a SAMPLER function on ``latent (B,C,H,W)`` as it is, without adding noise, through the host."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    guider.set_cfg(cfg)
+    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    return guider.sample(
+        torch.zeros_like(latent),
+        latent,
+        comfy.samplers.KSAMPLER(function),
+        sigmas,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=0,
+    ).cpu()

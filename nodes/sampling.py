@@ -1,0 +1,175 @@
+"""FFF: the way back from the content's noise, as a node and as parts for the host's own samplers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import comfy.samplers
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..magicstyle_core import ddim
+from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.color import adain
+from . import host
+from .types import CATEGORY, Bank
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FusedSampling:
+    """SAMPLER function: DDIM along a bank's schedule, with its residuals and the style's colours."""
+
+    content: FeatureBank | None = None
+    style: FeatureBank | None = None
+    detail: float = 1.0
+    color: str = "adain"
+    color_strength: float = 1.0
+
+    def __call__(
+        self,
+        model: Callable[..., Tensor],
+        x: Tensor,
+        sigmas: Tensor,
+        extra_args: dict | None = None,
+        callback: Callable[[dict], None] | None = None,
+        disable: bool | None = None,
+    ) -> Tensor:
+        if sigmas[0] <= sigmas[-1]:
+            raise ValueError("The DDIM Sampler goes from noise to picture. To go up, use DDIM Inversion.")
+        if self.style is not None and self.color == "adain":
+            reference = self.style.trajectory.latents[self.style.trajectory.start_of(sigmas)]
+            x = adain(x, reference, self.color_strength)
+        return ddim.sample(
+            host.denoiser(model, extra_args), x, sigmas, self._residuals(x, sigmas), self.detail, host.step_callback(callback, sigmas)
+        )
+
+    def _residuals(self, x: Tensor, sigmas: Tensor) -> Tensor | None:
+        if self.content is None or self.detail == 0:
+            return None
+        way = self.content.trajectory
+        residuals = way.residuals_down(way.start_of(sigmas))
+        if residuals is None:
+            log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", way.method)
+        elif way.size != tuple(x.shape[2:]) or way.batch not in (1, len(x)):
+            raise ValueError(
+                f"The content bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs "
+                f"{len(x)} of {x.shape[2]}x{x.shape[3]}. Sample at the size of the inverted content."
+            )
+        return residuals
+
+
+def _look() -> list[io.Input]:
+    """Inputs that the Fused Sampler and the DDIM Sampler share."""
+    return [
+        io.Float.Input(
+            "detail", default=1.0, min=0.0, max=1.0, step=0.05,
+            tooltip="How much of the detail that inversion would lose is given back (banks of method exact). Raising it keeps the portrait crisper; 0 is the paper.",
+        ),
+        io.Combo.Input(
+            "color", options=["adain", "none"], default="adain",
+            tooltip="adain: start from noise with the mean and deviation of the style's, which brings its colours. none: keep the portrait's colours.",
+        ),
+        io.Float.Input(
+            "color_strength", default=1.0, min=0.0, max=1.0, step=0.05,
+            tooltip="How far colours move towards the style. 0 keeps the portrait's, 1 takes the style's.",
+        ),
+    ]
+
+
+class FusedSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_FusedSampler",
+            display_name="Fused Sampler (FFF)",
+            category=CATEGORY,
+            description="Samples the portrait anew from its own noise, on its own schedule. With the FFA Attention Patch "
+            "on the model the style comes in; without it the portrait comes back.",
+            search_aliases=["fff", "feature fusion forward", "ddim sampler", "style transfer"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model, usually through FFA Attention Patch."),
+                Bank.Input("content_bank", tooltip="Bank of the portrait: its noise, its schedule and its detail."),
+                io.Float.Input(
+                    "cfg", default=1.0, min=0.0, max=30.0, step=0.1,
+                    tooltip="Guidance by the positive prompt. 1 is the paper and the faster; raising it follows the prompt and leaves the portrait.",
+                ),
+                *_look(),
+                io.Int.Input(
+                    "start_step", default=0, min=0, max=999,
+                    tooltip="Steps to leave out at the noisy end. Raising it keeps more of the portrait and saves time.",
+                ),
+                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours. Not connected: colours stay."),
+                io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
+                io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="The stylized portrait, for VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, content_bank, cfg, detail, color, color_strength, start_step, style_bank=None, positive=None, negative=None
+    ) -> io.NodeOutput:
+        for role, bank in (("content", content_bank), ("style", style_bank)):
+            if bank is not None:
+                host.check_model(model, bank, role)
+        way = content_bank.trajectory
+        if start_step >= way.steps:
+            raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
+        first = way.steps - start_step
+        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength)
+        samples = host.run_sampler(
+            model,
+            sampling,
+            way.sigmas[: first + 1].flip(0),
+            model.model.process_latent_out(way.latents[first]),
+            host.checked_conditioning(model, positive),
+            host.checked_conditioning(model, negative),
+            cfg,
+        )
+        return io.NodeOutput({"samples": samples})
+
+
+class DDIMSampler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_Sampler",
+            display_name="DDIM Sampler",
+            category=CATEGORY,
+            description="The Fused Sampler's way back as a SAMPLER, for SamplerCustom and SamplerCustomAdvanced. "
+            "Give it the schedule of Bank Schedule and the noise of an inversion node, and add no noise.",
+            search_aliases=["fff", "ddim", "sampler"],
+            inputs=[
+                *_look(),
+                Bank.Input("content_bank", optional=True, tooltip="Bank of the portrait, for its detail. Not connected: plain DDIM."),
+                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours. Not connected: colours stay."),
+            ],
+            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, detail, color, color_strength, content_bank=None, style_bank=None) -> io.NodeOutput:
+        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength)
+        return io.NodeOutput(comfy.samplers.KSAMPLER(sampling))
+
+
+class BankSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_Sigmas",
+            display_name="Bank Schedule",
+            category=CATEGORY,
+            description="The noise levels at which a bank was captured, for SamplerCustom and SamplerCustomAdvanced.",
+            search_aliases=["sigmas", "scheduler", "feature bank"],
+            inputs=[Bank.Input("bank", tooltip="Bank of the portrait.")],
+            outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="From noise to picture, ending at 0.")],
+        )
+
+    @classmethod
+    def execute(cls, bank) -> io.NodeOutput:
+        return io.NodeOutput(bank.trajectory.sigmas.flip(0))
