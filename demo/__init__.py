@@ -1,0 +1,1 @@
+"""The demo model: renderer of its training pictures, training, weights."""

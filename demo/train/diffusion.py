@@ -1,0 +1,46 @@
+"""The noise schedule of Stable Diffusion, the training loss, and DDIM steps by timestep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+STEPS = 1000
+Predictor = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, C, H, W), timesteps (B,)) -> noise (B, C, H, W)
+
+
+def signal_shares() -> Tensor:
+    """Cumulative product of 1 - beta for scaled-linear betas 0.00085 .. 0.012: (1000,), falling from 1 to 0."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
+    return torch.cumprod(1.0 - betas, 0).float()
+
+
+SIGNAL = signal_shares()
+
+
+def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """Timesteps (count,) spread evenly over 0..999 with one random offset: less noisy losses than independent draws."""
+    phase = torch.rand(1, generator=generator)
+    return (((phase + torch.arange(count) / count) % 1.0) * STEPS).long()
+
+
+def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """Latents (B, C, H, W) carried to `timesteps` (B,) in VP form."""
+    signal = SIGNAL[timesteps][:, None, None, None]
+    return signal.sqrt() * latents + (1.0 - signal).sqrt() * noise
+
+
+def noise_loss(predict: Predictor, latents: Tensor, generator: torch.Generator) -> Tensor:
+    """Mean squared error of the predicted noise per image: (B,)."""
+    timesteps = stratified_timesteps(len(latents), generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    noisy = add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
+    return (predict(noisy, timesteps) - noise).square().mean((1, 2, 3))
+
+
+def ddim_move(x: Tensor, noise: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """One deterministic step of x from signal share `start` to `end` along the predicted noise."""
+    clean = (x - (1.0 - start).sqrt() * noise) / start.sqrt()
+    return end.sqrt() * clean + (1.0 - end).sqrt() * noise

@@ -1,0 +1,129 @@
+"""The training loop: plain eps prediction with AdamW, an averaged model, and checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from magicstyle_core.codec import PatchCodec
+
+from . import checkpoint
+from .diffusion import noise_loss
+from .pictures import Pictures
+from .unet import DemoUNet
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stage of training. Learning rate: linear warm-up, then falling with the square root of the step,
+    and to zero over the last `cooldown` steps."""
+
+    name: str
+    size: int  # pixels
+    batch: int
+    steps: int
+    rate: float = 1e-3
+    warmup: int = 150
+    settle: int = 1500  # step at which the rate starts to fall
+    cooldown: int = 0
+    average: float = 0.999
+    seed: int = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Learning rate of 0-based `step`."""
+        rate = self.rate * min(1.0, (step + 1) / self.warmup) * min(1.0, (self.settle / (step + 1)) ** 0.5)
+        left = self.steps - step
+        return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
+
+
+class Trainer:
+    """Owns model, average, optimizer and the files of one stage in `folder`."""
+
+    def __init__(self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures) -> None:
+        self.plan, self.folder, self.codec, self.pictures = plan, folder, codec, pictures
+        torch.manual_seed(plan.seed)
+        self.model = DemoUNet().to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.model).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.progress = {"step": 0, "samples": 0, "seconds": 0.0, "history": []}
+        self.path = folder / f"{plan.name}.safetensors"
+        self.journal = folder / f"{plan.name}.jsonl"
+
+    def resume(self, warm_start: Path | None = None) -> None:
+        """Continue from this stage's checkpoint, else start from the averaged weights of another stage's."""
+        if self.path.exists():
+            self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizer)
+        elif warm_start is not None:
+            weights, metadata = checkpoint.read_tensors(warm_start, "ema.")
+            self.model.load_state_dict(weights)
+            self.average.load_state_dict(weights)
+            earlier = json.loads(metadata["progress"])
+            done = {k: earlier[k] for k in ("step", "samples", "seconds")} | earlier.get("plan", {})
+            self.progress["history"] = [*earlier["history"], done]
+
+    def step(self) -> tuple[float, float]:
+        """One optimizer step; returns the loss and the gradient's norm."""
+        plan, index = self.plan, self.progress["step"]
+        generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + index)
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.learning_rate(index)
+        latents = self.codec.encode(self.pictures.batch(plan.batch, generator))
+        loss = noise_loss(self.model, latents, generator).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        decay = min(plan.average, (index + 1) / (index + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
+        self.progress["step"] += 1
+        self.progress["samples"] += plan.batch
+        return float(loss.detach()), float(norm)
+
+    def run(self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0) -> None:
+        """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
+        start = saved = last = time.monotonic()
+        losses: list[float] = []
+        while self.progress["step"] < self.plan.steps and time.monotonic() - start < minutes * 60:
+            loss, norm = self.step()
+            losses.append(loss)
+            now = time.monotonic()
+            self.progress["seconds"] += now - last
+            last = now
+            if self.progress["step"] % report_every == 0:
+                self._report(losses, norm, held_out)
+                losses = []
+            if now - saved > save_minutes * 60:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        record = self.progress | {"plan": asdict(self.plan)}
+        checkpoint.save_training(self.path, self.model, self.average, self.optimizer, record)
+
+    def _report(self, losses: list[float], norm: float, held_out: Tensor) -> None:
+        entry = {
+            "step": self.progress["step"],
+            "seconds": round(self.progress["seconds"], 1),
+            "samples_per_second": round(self.progress["samples"] / self.progress["seconds"], 2),
+            "loss": round(sum(losses) / len(losses), 5),
+            "gradient": round(norm, 3),
+        }
+        if self.progress["step"] % 400 == 0:
+            entry["held_out"] = round(self.held_out_loss(held_out), 5)
+        with self.journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    @torch.no_grad()
+    def held_out_loss(self, images: Tensor) -> float:
+        """Loss of the averaged model on fixed pictures (B, 3, H, W) with fixed noise."""
+        generator = torch.Generator().manual_seed(99)
+        return float(noise_loss(self.average, self.codec.encode(images), generator).mean())

@@ -1,0 +1,42 @@
+"""Batches of training pictures out of files of pre-rendered images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Pictures:
+    """A weighted mix of image files, each an .npy of uint8 (N, S, S, 3), read as crops of `size` pixels.
+
+    Files whose pictures are larger than `size` give random crops. Pictures are mirrored at random.
+    """
+
+    def __init__(self, sources: Sequence[tuple[Path, float]], size: int) -> None:
+        self.size = size
+        self.arrays = [np.load(path, mmap_mode="r") for path, _ in sources]
+        weights = torch.tensor([weight for _, weight in sources], dtype=torch.float64)
+        self.weights = weights / weights.sum()
+
+    def batch(self, count: int, generator: torch.Generator) -> Tensor:
+        """`count` pictures (count, 3, size, size) in 0..1."""
+        choice = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        draws = torch.rand(count, 4, generator=generator).tolist()
+        crops = [self._crop(self.arrays[int(c)], *draw) for c, draw in zip(choice, draws)]
+        return as_images(np.stack(crops))
+
+    def _crop(self, images: np.ndarray, which: float, top: float, left: float, mirror: float) -> np.ndarray:
+        image = images[int(which * len(images))]
+        free = image.shape[0] - self.size + 1
+        y, x = int(top * free), int(left * free)
+        crop = image[y : y + self.size, x : x + self.size]
+        return crop[:, ::-1] if mirror < 0.5 else crop
+
+
+def as_images(pictures: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) to float (B, 3, H, W) in 0..1."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255.0

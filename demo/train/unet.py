@@ -1,0 +1,256 @@
+"""The demo UNet in plain torch, tuned for training on a CPU; its weights load into the host's own UNetModel.
+
+Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention over a zero
+context is a constant vector, so only that constant (`attn2.to_out.0.bias`) exists here; `host_state` fills in the rest.
+1x1 convolutions of the transformers run as matrix products over tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+UNET_CONFIG: dict[str, Any] = {
+    "image_size": 32,
+    "in_channels": 16,
+    "out_channels": 16,
+    "model_channels": 64,
+    "num_res_blocks": [1, 1],
+    "channel_mult": [1, 2],
+    "transformer_depth": [1, 1],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [1, 1, 1, 1],
+    "num_heads": 4,
+    "num_head_channels": -1,
+    "use_spatial_transformer": True,
+    "context_dim": 64,
+    "use_linear_in_transformer": False,
+    "legacy": False,
+    "adm_in_channels": None,
+}
+ATTENTION_LAYERS = ("input.1.0", "input.3.0", "middle.0.0", "output.0.0", "output.1.0", "output.2.0", "output.3.0")
+
+
+class SelfAttention(nn.Module):
+    """attn1: projections without bias, as in Stable Diffusion."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(width, width, bias=False)
+        self.to_v = nn.Linear(width, width, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(width, width), nn.Identity())
+
+    def forward(self, query: Tensor, source: Tensor) -> Tensor:
+        """query (B, T, C) and source (B, S, C) to (B, T, C)."""
+        q, k, v = (
+            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for project, x in ((self.to_q, query), (self.to_k, source), (self.to_v, source))
+        )
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class ConstantAttention(nn.Module):
+    """attn2 over a zero context: keys and values vanish, the output bias remains."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.to_out = nn.Sequential(nn.Module(), nn.Identity())
+        self.to_out[0].register_parameter("bias", nn.Parameter(torch.zeros(width)))
+
+    def forward(self) -> Tensor:
+        """The constant (C,)."""
+        return self.to_out[0].bias
+
+
+class GatedLinear(nn.Module):
+    """GEGLU: a linear map to twice the width, one half gating the other."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width, 2 * hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Module):
+    """Gated feed-forward part of a transformer block."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GatedLinear(width, 4 * width), nn.Identity(), nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, the constant of attn2, feed-forward."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.norm3 = nn.LayerNorm(width)
+        self.attn1 = SelfAttention(width, heads)
+        self.attn2 = ConstantAttention(width)
+        self.ff = FeedForward(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm1(x)
+        x = x + self.attn1(h, h) + self.attn2()
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """One transformer block over the cells of a feature map (B, C, H, W)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.proj_in = nn.Conv2d(width, width, 1)
+        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads)])
+        self.proj_out = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
+        tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
+        tokens = self.transformer_blocks[0](tokens)
+        tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
+        return x + tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the time embedding added between them."""
+
+    def __init__(self, channels: int, out_channels: int, embedding: int) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(32, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(32, out_channels), nn.SiLU(), nn.Identity(), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        )
+        same = channels == out_channels
+        self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.in_layers(x) + self.emb_layers(emb)[:, :, None, None]
+        return self.skip_connection(x) + self.out_layers(h)
+
+
+class Resample(nn.Module):
+    """A strided convolution (down, named `op`) or nearest upsampling and a convolution (up, named `conv`)."""
+
+    def __init__(self, channels: int, up: bool) -> None:
+        super().__init__()
+        self.up = up
+        self.add_module("conv" if up else "op", nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1))
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0)) if self.up else self.op(x)
+
+
+class DemoUNet(nn.Module):
+    """eps-predicting UNet on 16-channel latents with two resolutions and seven self-attention layers."""
+
+    def __init__(self, channels: int = 16, width: int = 64, heads: int = 4) -> None:
+        super().__init__()
+        a, b, emb = width, 2 * width, 4 * width
+        self.width = width
+        self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
+        self.input_blocks = nn.ModuleList([
+            nn.ModuleList([nn.Conv2d(channels, a, 3, padding=1)]),
+            nn.ModuleList([ResBlock(a, a, emb), SpatialTransformer(a, heads)]),
+            nn.ModuleList([Resample(a, up=False)]),
+            nn.ModuleList([ResBlock(a, b, emb), SpatialTransformer(b, heads)]),
+        ])
+        self.middle_block = nn.ModuleList(
+            [ResBlock(b, b, emb), SpatialTransformer(b, heads), ResBlock(b, b, emb)]
+        )
+        self.output_blocks = nn.ModuleList([
+            nn.ModuleList([ResBlock(b + b, b, emb), SpatialTransformer(b, heads)]),
+            nn.ModuleList([ResBlock(b + a, b, emb), SpatialTransformer(b, heads), Resample(b, up=True)]),
+            nn.ModuleList([ResBlock(b + a, a, emb), SpatialTransformer(a, heads)]),
+            nn.ModuleList([ResBlock(a + a, a, emb), SpatialTransformer(a, heads)]),
+        ])
+        self.out = nn.Sequential(nn.GroupNorm(32, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
+        self._start_quietly()
+
+    def _start_quietly(self) -> None:
+        """Every residual branch and the output start near zero."""
+        for module in self.modules():
+            if isinstance(module, ResBlock):
+                _scale(module.out_layers[3], 0.0)
+            elif isinstance(module, SpatialTransformer):
+                _scale(module.proj_out, 0.0)
+        _scale(self.out[2], 0.0)
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        """Noisy latents x (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to predicted noise (B, 16, H, W)."""
+        emb = self.time_embed(timestep_embedding(timesteps, self.width))
+        skips = []
+        h = x
+        for block in self.input_blocks:
+            h = _through(block, h, emb)
+            skips.append(h)
+        h = _through(self.middle_block, h, emb)
+        for block in self.output_blocks:
+            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb)
+        return self.out(h)
+
+    def attention_blocks(self) -> dict[str, TransformerBlock]:
+        """Transformer blocks by layer name, in the order in which they run."""
+        sites = [self.input_blocks[1][1], self.input_blocks[3][1], self.middle_block[1]]
+        sites += [block[1] for block in self.output_blocks]
+        return {name: site.transformer_blocks[0] for name, site in zip(ATTENTION_LAYERS, sites)}
+
+
+def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
+    """Sinusoidal embedding of timesteps (B,), cosines first: (B, width)."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, dtype=torch.float32) / half)
+    angles = timesteps.float()[:, None] * frequencies.to(timesteps.device)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def host_state(state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]) -> dict[str, Tensor]:
+    """This module's state dict completed to the host's: attn2 reads nothing from the context and adds its constant."""
+    full = dict(state)
+    for key, bias in state.items():
+        if key.endswith("attn2.to_out.0.bias"):
+            block, width = key[: -len("attn2.to_out.0.bias")], bias.numel()
+            full[block + "attn2.to_q.weight"] = torch.zeros(width, width)
+            full[block + "attn2.to_k.weight"] = torch.zeros(width, context_width)
+            full[block + "attn2.to_v.weight"] = torch.zeros(width, context_width)
+            full[block + "attn2.to_out.0.weight"] = torch.zeros(width, width)
+            full[block + "norm2.weight"] = torch.ones(width)
+            full[block + "norm2.bias"] = torch.zeros(width)
+    return full
+
+
+def from_host_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `host_state`."""
+    unused = ("attn2.to_q.weight", "attn2.to_k.weight", "attn2.to_v.weight", "attn2.to_out.0.weight")
+    unused += ("norm2.weight", "norm2.bias")
+    return {key: value for key, value in state.items() if not key.endswith(unused)}
+
+
+def _through(block: nn.ModuleList, h: Tensor, emb: Tensor) -> Tensor:
+    for layer in block:
+        h = layer(h) if isinstance(layer, nn.Conv2d) else layer(h, emb)
+    return h
+
+
+def _scale(layer: nn.Conv2d, factor: float) -> None:
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+        layer.bias.mul_(factor)
