@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_management
 import comfy.supported_models
-import safetensors
-import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from safetensors.torch import load_file
-from torch import Tensor
 
 from ..magicstyle_core.codec import PATCH, PatchCodec
 from .types import CATEGORY

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import torch
+
 from comfy_api.latest import io
 
 from ..magicstyle_core.attention import BlendPatch, FusionPatch

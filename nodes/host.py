@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-import torch
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
 
 from ..magicstyle_core.attention import CALL, Call
 from ..magicstyle_core.bank import FeatureBank, ModelFingerprint

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import comfy.samplers
 import torch
+from torch import Tensor
+
+import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..magicstyle_core.attention import CapturePatch
 from ..magicstyle_core.bank import PRECISIONS, FeatureBank, FeatureRecorder, Trajectory, estimate_bytes

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 import comfy.samplers
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
