@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..magicstyle_core.attention import BlendPatch, FusionPatch
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.fusion import FeatureFusion, Keys, Queries
-from ..magicstyle_core.layers import LayerSelection
+from ..magicstyle_core.layers import AttentionLayer, LayerSelection, describe
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow, format_sigmas
 from . import host
 from .types import CATEGORY, Bank
@@ -94,7 +94,7 @@ class FFAAttentionPatch(io.ComfyNode):
         host.check_model(model, content_bank, "content")
         host.check_model(model, style_bank, "style")
         _check_schedules(content_bank, style_bank)
-        shared = tuple(layer for layer in content_bank.layers if layer in style_bank.layers)
+        shared = _shared_layers(content_bank, style_bank)
         sampling = model.get_model_object("model_sampling")
         window = SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
         patch = FusionPatch(
@@ -119,3 +119,13 @@ def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:
             f"Content and style were inverted on different schedules: {format_sigmas(mine.flip(0))} and "
             f"{format_sigmas(other.flip(0))}. Use the same steps and scheduler for both."
         )
+
+
+def _shared_layers(content: FeatureBank, style: FeatureBank) -> tuple[AttentionLayer, ...]:
+    shared = tuple(layer for layer in content.layers if layer in style.layers)
+    if not shared:
+        raise ValueError(
+            f"The banks have no layer in common: content holds {describe(content.layers)}, style "
+            f"{describe(style.layers)}. Invert both with the same layers."
+        )
+    return shared
