@@ -1,7 +1,8 @@
 """The cache folder: finished things by key, built once, safe to delete at any time.
 
 An entry is a folder whose ``done`` file is written last. Whoever finds no ``done`` builds under the entry's
-lock, after removing what an interrupted build left. The lock is the operating system's, so it dies with its holder.
+lock, after removing what an interrupted build left. The lock is the operating system's; it dies with its
+holder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .report import Failure, say, step
+from .report import DevError, say, step
 
 UNUSED_DAYS = 30
 NEEDED_BYTES = 4 * 10**9
@@ -53,8 +54,10 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     prune(folder.parent)
     free = shutil.disk_usage(folder.parent).free
     if free < NEEDED_BYTES:
-        raise Failure(f"{folder.parent} has {free / 1e9:.1f} GB free; {NEEDED_BYTES / 1e9:.0f} GB are needed.",
-                      "Free some space, or set MAGICSTYLE_CACHE to a folder on a larger disk; run again.")
+        raise DevError(
+            f"{folder.parent} has {free / 1e9:.1f} GB free; {NEEDED_BYTES / 1e9:.0f} GB are needed.",
+            "Free some space, or set MAGICSTYLE_CACHE to a folder on a larger disk; run again.",
+        )
     folder.mkdir()
     try:
         build(folder)

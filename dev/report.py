@@ -14,7 +14,7 @@ from pathlib import Path
 TAIL_LINES = 12
 
 
-class Failure(Exception):
+class DevError(Exception):
     """What failed, and what to do about it; ``dev.py`` prints it without a traceback."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
@@ -23,13 +23,15 @@ class Failure(Exception):
 
 
 def say(text: str) -> None:
-    print(text, flush=True)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Print ``name`` and, when the block is done, how long it took."""
-    print(f"{name} ... ", end="", flush=True)
+    sys.stdout.write(f"{name} ... ")
+    sys.stdout.flush()
     start = time.monotonic()
     try:
         yield
@@ -62,18 +64,31 @@ def die_with_parent() -> None:
 PREEXEC = die_with_parent if sys.platform == "linux" else None
 
 
-def run(command: Sequence[str | Path], what: str, remedy: str = "", env: Mapping[str, str] | None = None,
-        cwd: Path | None = None) -> str:
-    """Run a command to its end and return its output; a ``Failure`` with the last lines otherwise."""
+def run(
+    command: Sequence[str | Path],
+    what: str,
+    remedy: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> str:
+    """Run a command to its end and return its output; a ``DevError`` with the last lines otherwise."""
     try:
-        done = subprocess.run([str(c) for c in command], env=dict(env or clean_environment()), cwd=cwd,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, errors="replace", preexec_fn=PREEXEC)
+        done = subprocess.run(
+            [str(c) for c in command],
+            env=dict(env or clean_environment()),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=PREEXEC,
+        )
     except FileNotFoundError as error:
-        raise Failure(f"{what}: {command[0]} was not found.", remedy) from error
+        raise DevError(f"{what}: {command[0]} was not found.", remedy) from error
     if done.returncode:
         tail = "\n".join("    " + line for line in done.stdout.strip().splitlines()[-TAIL_LINES:])
-        raise Failure(f"{what} (exit code {done.returncode}):\n{tail}", advice(done.stdout) or remedy)
+        raise DevError(f"{what} (exit code {done.returncode}):\n{tail}", advice(done.stdout) or remedy)
     return done.stdout
 
 
@@ -81,18 +96,39 @@ def advice(output: str) -> str:
     """A remedy for the causes that a message names, empty where it names none of them."""
     text = output.lower()
     if "no space left" in text or "disk quota" in text:
-        return "The disk is full. Free about 4 GB, or set MAGICSTYLE_CACHE to a folder on a larger disk; run again."
-    if any(s in text for s in ("dns error", "name resolution", "connection refused", "network is unreachable",
-                               "timed out", "error sending request", "connection error", "failed to fetch",
-                               "max retries", "newconnectionerror", "could not find a version")):
-        return ("The package index could not be reached or lacks the package. Check the network and pip's settings "
-                "(`pip config list`: index-url, proxy, cert), then run again.")
+        return "The disk is full. Free 4 GB, or set MAGICSTYLE_CACHE to a folder on a larger disk; run again."
+    if any(
+        s in text
+        for s in (
+            "dns error",
+            "name resolution",
+            "connection refused",
+            "network is unreachable",
+            "timed out",
+            "error sending request",
+            "connection error",
+            "failed to fetch",
+            "max retries",
+            "newconnectionerror",
+            "could not find a version",
+        )
+    ):
+        return (
+            "The package index could not be reached or lacks it. Check the network and pip's settings "
+            "(`pip config list`: index-url, proxy, cert), then run again."
+        )
     if "no solution found" in text or "no matching distribution" in text:
-        return "No such package for this Python. Use one from 3.10 to 3.13, for example `python3.12 dev.py ...`."
+        return (
+            "No such package for this Python. Use one from 3.10 to 3.13, for example `python3.12 dev.py ...`."
+        )
     return ""
 
 
-def failure_from(error: OSError) -> Failure:
-    """An operating system error as a ``Failure``."""
-    remedy = advice("no space left") if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Look at the path above; run again."
-    return Failure(str(error), remedy)
+def error_from(error: OSError) -> DevError:
+    """An operating system error as a ``DevError``."""
+    remedy = (
+        advice("no space left")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT)
+        else "Look at the path above; run again."
+    )
+    return DevError(str(error), remedy)

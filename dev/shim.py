@@ -1,8 +1,8 @@
 """Make torchvision and torchaudio importable beside a torch that they were not built for.
 
-Their wheels on the default index are built for CUDA. Beside a CPU torch the compiled parts cannot load, and both
-packages fail at import although ComfyUI needs only their Python parts. Run once, with the host's own Python;
-does nothing where both import, and touches that one environment only.
+Their wheels on the default index are built for CUDA. Beside a CPU torch the compiled parts cannot load, and
+both packages fail at import although ComfyUI needs only their Python parts. Run once, with the host's own
+Python; does nothing where both import, and touches that one environment only. The caller checks the outcome.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from pathlib import Path
 
 VERSION = 1
 MARK = "# added by MagicStyle's host builder"
-DECLARATIONS = f'''
+DECLARATIONS = f"""
 
 {MARK}: torchvision registers fake kernels for these two operators at import time.
-# Declared without the compiled library, they let the import pass; a call still raises torchvision's own error.
+# Declared without the library, they let the import pass; a call still raises torchvision's own error.
 if not _has_ops():
     _declared = torch.library.Library("torchvision", "FRAGMENT")
     for _operator in ("nms", "qnms"):
         _declared.define(_operator + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-'''
+"""
 
 
-def problem(module: str) -> str:
-    """The last line of the error with which a module fails to import; empty if it imports."""
-    done = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True)
-    return (done.stderr.strip().splitlines() or ["unknown error"])[-1] if done.returncode else ""
+def imports(module: str) -> bool:
+    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode == 0
 
 
 def mend_torchvision(site: Path) -> None:
@@ -44,16 +42,12 @@ def mend_torchaudio(site: Path) -> None:
         library.unlink()  # the extension is optional as long as no library is there to fail
 
 
-def main() -> int:
+def main() -> None:
     site = Path(sysconfig.get_paths()["purelib"])
     for module, mend in (("torchvision", mend_torchvision), ("torchaudio", mend_torchaudio)):
-        if problem(module):
+        if not imports(module):
             mend(site)
-            if why := problem(module):
-                print(f"{module} does not import: {why}")
-                return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

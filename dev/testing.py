@@ -1,0 +1,121 @@
+"""``dev.py test``: pytest in the host's Python, layer by layer, and one closing line that counts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from xml.etree import ElementTree
+
+from .cache import cache_folder
+from .host import Host, find_host
+from .report import PREEXEC, clean_environment, say
+from .server import ROOT
+from .tools import browser, test_tools
+
+FAST = (("core", "nodes"),)  # one process: both import torch, one imports ComfyUI
+SLOW = (("server",), ("browser",))
+NOTHING_COLLECTED = 5
+SECONDS_PER_TEST = 300
+NO_BROWSER = (
+    "Browser tests will be skipped: no Chromium was found and it could not be installed. "
+    "Install one (Debian: apt install chromium) or set MAGICSTYLE_BROWSER to its program."
+)
+
+
+def test(options: argparse.Namespace, arguments: list[str]) -> int:
+    found = find_host(options.host)
+    environment = _environment(found)
+    strict = options.ci or os.environ.get("CI", "").lower() not in ("", "0", "false")
+    if any(a.split("::")[0].startswith("tests") for a in arguments):
+        groups = [([], arguments)]  # the caller names the tests
+    else:
+        chosen = FAST if options.fast else FAST + SLOW
+        groups = [
+            ([f"tests/{layer}" for layer in group if (ROOT / "tests" / layer).is_dir()], arguments)
+            for group in chosen
+        ]
+    if not options.fast:
+        if program := browser():
+            environment["MAGICSTYLE_BROWSER"] = program
+        else:
+            say(NO_BROWSER)
+    say(f"test with ComfyUI {found.version}, {found.python}")
+    counts: Counter[str] = Counter()
+    begin = time.monotonic()
+    broken = False
+    for paths, rest in groups:
+        if paths or rest:
+            broken |= _pytest(found, environment, [*paths, *rest], counts)
+    return _close(counts, time.monotonic() - begin, broken, strict)
+
+
+def _environment(host: Host) -> dict[str, str]:
+    path = [str(test_tools(host.python)), os.environ.get("PYTHONPATH", "")]
+    return clean_environment(
+        {
+            "COMFYUI_PATH": str(host.path),
+            "COMFYUI_PYTHON": host.python,
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+            "HF_HUB_OFFLINE": "1",
+            "DO_NOT_TRACK": "1",
+        }
+    )
+
+
+def _pytest(host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str]) -> bool:
+    """Run pytest once and add to the counts; True if it broke in another way than by failing tests."""
+    with tempfile.TemporaryDirectory(prefix="magicstyle-") as folder:
+        report = Path(folder) / "report.xml"
+        command = [
+            host.python,
+            "-m",
+            "pytest",
+            "-q",
+            "-rfEs",
+            "--rootdir",
+            str(ROOT),
+            f"--junitxml={report}",
+            "-o",
+            f"cache_dir={cache_folder() / 'pytest'}",
+            "-o",
+            f"timeout={SECONDS_PER_TEST}",
+            *arguments,
+        ]
+        code = subprocess.call(command, cwd=ROOT, env=environment, preexec_fn=PREEXEC)
+        counted = count(report) if report.exists() else Counter()
+    counts.update(counted)
+    return code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
+
+
+def count(report: Path) -> Counter[str]:
+    """Tests by result, and milliseconds by layer (as ``ms <layer>``), from pytest's report."""
+    counts: Counter[str] = Counter()
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case}
+        result = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
+        counts[result] += 1
+        parts = case.get("classname", "").split(".")
+        layer = parts[parts.index("tests") + 1] if "tests" in parts[:-1] else "other"
+        counts[f"ms {layer}"] += round(1000 * float(case.get("time") or 0))
+    return counts
+
+
+def _close(counts: Counter[str], seconds: float, broken: bool, strict: bool) -> int:
+    layers = ", ".join(f"{k[3:]} {v / 1000:.1f} s" for k, v in counts.items() if k.startswith("ms "))
+    total = sum(counts[k] for k in ("passed", "failed", "skipped"))
+    say(
+        f"\npassed {counts['passed']}, failed {counts['failed']}, skipped {counts['skipped']} "
+        f"in {seconds:.1f} s ({layers or 'no tests'})"
+    )
+    if broken:
+        say("pytest itself stopped with an error, see above.")
+    if strict and counts["skipped"]:
+        say("A skipped test counts as a failure here (CI).")
+    return 1 if broken or not total or counts["failed"] or (strict and counts["skipped"]) else 0
