@@ -1,0 +1,10 @@
+"""Rendered portraits and picture styles, both from seeds: the training pictures and the known truth of the demo model.
+
+    portrait = scene(7)                      # parameters
+    image, masks = render(portrait, 256)     # float32 (256, 256, 3) in 0..1 and soft masks (256, 256)
+"""
+
+from .portrait import render
+from .scene import Scene, scene
+
+__all__ = ["Scene", "render", "scene"]
