@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
+MEMORIES = ("step", "exp_avg", "exp_avg_sq", "velocity")  # names under which AdamW and Muon keep their state
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     """Save to a temporary name, then rename over `path`."""
     partial = path.with_suffix(".partial")
     save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, str(partial), metadata)
+    partial.chmod(0o644)
     os.replace(partial, path)
 
 
@@ -29,30 +34,37 @@ def read_tensors(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[
 
 
 def save_training(
-    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    path: Path,
+    model: nn.Module,
+    average: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    progress: dict[str, Any],
 ) -> None:
-    """Model, averaged model, both Adam moments and the progress record (JSON)."""
+    """Model, averaged model, what the optimizers remember, and the progress record (JSON)."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in average.state_dict().items()}
     for name, parameter in model.named_parameters():
-        for moment, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"adam.{moment}.{name}"] = torch.as_tensor(value)
+        for optimizer in optimizers:
+            for memory, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{memory}.{name}"] = torch.as_tensor(value)
     write_tensors(path, tensors, {"progress": json.dumps(progress)})
 
 
 def load_training(
-    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, model: nn.Module, average: nn.Module, optimizers: Sequence[torch.optim.Optimizer]
 ) -> dict[str, Any]:
     """Restore everything `save_training` wrote; returns the progress record."""
     tensors, metadata = read_tensors(path)
     model.load_state_dict(_part(tensors, "model."))
     average.load_state_dict(_part(tensors, "ema."))
-    for name, parameter in model.named_parameters():
-        for moment in ("step", "exp_avg", "exp_avg_sq"):
-            value = tensors.get(f"adam.{moment}.{name}")
-            if value is not None:
-                like = parameter if moment != "step" else value
-                optimizer.state[parameter][moment] = torch.empty_like(like).copy_(value)
+    for optimizer in optimizers:
+        owned = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in model.named_parameters():
+            for memory in MEMORIES if id(parameter) in owned else ():
+                value = tensors.get(f"optimizer.{memory}.{name}")
+                if value is not None:
+                    like = parameter if value.shape == parameter.shape else value
+                    optimizer.state[parameter][memory] = torch.empty_like(like).copy_(value)
     return json.loads(metadata["progress"])
 
 

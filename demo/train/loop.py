@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import signal
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from magicstyle_core.codec import PatchCodec
 from . import checkpoint
 from .diffusion import noise_loss
 from .pictures import Pictures
+from .muon import Muon
 from .unet import DemoUNet
 
 
@@ -32,7 +35,7 @@ class Plan:
     warmup: int = 150
     settle: int = 1500  # step at which the rate starts to fall
     cooldown: int = 0
-    average: float = 0.999
+    average: float = 0.998
     seed: int = 0
 
     def learning_rate(self, step: int) -> float:
@@ -40,6 +43,14 @@ class Plan:
         rate = self.rate * min(1.0, (step + 1) / self.warmup) * min(1.0, (self.settle / (step + 1)) ** 0.5)
         left = self.steps - step
         return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
+
+
+def optimizers(model: DemoUNet, rate: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon for the matrices inside the network, Adam for vectors, the first and the last layer."""
+    outer = ("time_embed.", "input_blocks.0.", "out.")
+    inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(outer)}
+    rest = [p for n, p in model.named_parameters() if n not in inner]
+    return Muon(inner.values(), rate), torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
 
 
 class Trainer:
@@ -50,7 +61,7 @@ class Trainer:
         torch.manual_seed(plan.seed)
         self.model = DemoUNet().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=plan.rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimizers = optimizers(self.model, plan.rate)
         self.progress = {"step": 0, "samples": 0, "seconds": 0.0, "history": []}
         self.path = folder / f"{plan.name}.safetensors"
         self.journal = folder / f"{plan.name}.jsonl"
@@ -58,7 +69,7 @@ class Trainer:
     def resume(self, warm_start: Path | None = None) -> None:
         """Continue from this stage's checkpoint, else start from the averaged weights of another stage's."""
         if self.path.exists():
-            self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizer)
+            self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizers)
         elif warm_start is not None:
             weights, metadata = checkpoint.read_tensors(warm_start, "ema.")
             self.model.load_state_dict(weights)
@@ -71,14 +82,15 @@ class Trainer:
         """One optimizer step; returns the loss and the gradient's norm."""
         plan, index = self.plan, self.progress["step"]
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + index)
-        for group in self.optimizer.param_groups:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = plan.learning_rate(index)
         latents = self.codec.encode(self.pictures.batch(plan.batch, generator))
         loss = noise_loss(self.model, latents, generator).mean()
-        self.optimizer.zero_grad()
+        self.model.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         decay = min(plan.average, (index + 1) / (index + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
@@ -90,7 +102,11 @@ class Trainer:
         """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
         start = saved = last = time.monotonic()
         losses: list[float] = []
+        asked_to_stop = threading.Event()
+        signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())  # finish the step and save
         while self.progress["step"] < self.plan.steps and time.monotonic() - start < minutes * 60:
+            if asked_to_stop.is_set():
+                break
             loss, norm = self.step()
             losses.append(loss)
             now = time.monotonic()
@@ -107,7 +123,7 @@ class Trainer:
     def save(self) -> None:
         """Write the checkpoint."""
         record = self.progress | {"plan": asdict(self.plan)}
-        checkpoint.save_training(self.path, self.model, self.average, self.optimizer, record)
+        checkpoint.save_training(self.path, self.model, self.average, self.optimizers, record)
 
     def _report(self, losses: list[float], norm: float, held_out: Tensor) -> None:
         entry = {

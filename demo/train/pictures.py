@@ -13,7 +13,8 @@ from torch import Tensor
 class Pictures:
     """A weighted mix of image files, each an .npy of uint8 (N, S, S, 3), read as crops of `size` pixels.
 
-    Files whose pictures are larger than `size` give random crops. Pictures are mirrored at random.
+    Files whose pictures are larger than `size` give random crops; of twice the size, half of them are reduced
+    as a whole instead. Pictures are mirrored at random.
     """
 
     def __init__(self, sources: Sequence[tuple[Path, float]], size: int) -> None:
@@ -25,12 +26,16 @@ class Pictures:
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
         """`count` pictures (count, 3, size, size) in 0..1."""
         choice = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        draws = torch.rand(count, 4, generator=generator).tolist()
+        draws = torch.rand(count, 5, generator=generator).tolist()
         crops = [self._crop(self.arrays[int(c)], *draw) for c, draw in zip(choice, draws)]
         return as_images(np.stack(crops))
 
-    def _crop(self, images: np.ndarray, which: float, top: float, left: float, mirror: float) -> np.ndarray:
+    def _crop(
+        self, images: np.ndarray, which: float, top: float, left: float, mirror: float, whole: float
+    ) -> np.ndarray:
         image = images[int(which * len(images))]
+        if image.shape[0] == 2 * self.size and whole < 0.5:
+            image = image.reshape(self.size, 2, self.size, 2, 3).mean((1, 3)).round().astype(np.uint8)
         free = image.shape[0] - self.size + 1
         y, x = int(top * free), int(left * free)
         crop = image[y : y + self.size, x : x + self.size]

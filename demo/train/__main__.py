@@ -1,0 +1,99 @@
+"""Trains the demo model from nothing: renders pictures, fits the codec, trains small, then large, and exports.
+
+    python3 -m demo.train FOLDER                     # everything; run it again to resume
+    python3 -m demo.train FOLDER --stage 128         # one stage only
+    python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from magicstyle_core.codec import PatchCodec
+
+from . import checkpoint, dataset, natural
+from .export import export
+from .loop import Plan, Trainer
+from .pictures import Pictures, as_images
+
+PLANS = {
+    64: Plan("stage64", size=64, batch=24, steps=3000, rate=2e-3, settle=800),
+    128: Plan("stage128", size=128, batch=8, steps=20000, rate=1.2e-3, settle=800, seed=1),
+}
+PICTURES = {128: 24, 256: 6}  # files of 500 pictures by size
+
+
+def codec(folder: Path) -> PatchCodec:
+    """The patch codec, fitted once on rendered pictures and photographs."""
+    path = folder / "codec.safetensors"
+    if not path.exists():
+        pictures = np.load(dataset.file_name(folder, 128, 0))[:400]
+        r = np.random.default_rng(3)
+        photos = natural.photographs(dataset.ASSETS)
+        crops = np.stack([natural.photo_crop(photos, 128, r) for _ in range(120)])
+        images = torch.cat([as_images(pictures), torch.from_numpy(crops).permute(0, 3, 1, 2)])
+        checkpoint.write_tensors(path, PatchCodec.fit(images).state(), {})
+    return PatchCodec.from_state(checkpoint.read_tensors(path)[0])
+
+
+def held_out(size: int) -> torch.Tensor:
+    """Pictures (48, 3, size, size) of unseen people in unseen styles, a third of them without style."""
+    portraits, styled = dataset.held_out(32, size)
+    return torch.from_numpy(np.stack(portraits[:16] + styled)).permute(0, 3, 1, 2)
+
+
+def train(folder: Path, stage: int, minutes: float) -> None:
+    """Run one stage with whatever pictures are ready."""
+    files = [(path, 1.0) for path in dataset.finished(folder, 128)]
+    if stage == 128:
+        files += [(path, 1.0) for path in dataset.finished(folder, 256)]
+    trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage))
+    earlier = folder / f"{PLANS[64].name}.safetensors"
+    trainer.resume(earlier if stage == 128 and earlier.exists() else None)
+    trainer.run(held_out(stage), minutes)
+
+
+def export_latest(folder: Path, path: Path) -> None:
+    """Write the averaged weights of the furthest stage, with a short record of its training."""
+    ready = [folder / f"{PLANS[size].name}.safetensors" for size in (128, 64)]
+    source = next((p for p in ready if p.exists()), None)
+    if source is None:
+        raise SystemExit(f"No checkpoint in {folder}; train first.")
+    weights, metadata = checkpoint.read_tensors(source, "ema.")
+    progress = json.loads(metadata["progress"])
+    keys = ("name", "size", "batch", "step", "samples", "seed")
+    stages = [{k: s[k] for k in keys if k in s} for s in [*progress["history"], progress | progress["plan"]]]
+    record = {"size": stages[-1]["size"], "steps": sum(s["step"] for s in stages)}
+    record |= {"samples": sum(s["samples"] for s in stages), "seed": stages[0]["seed"], "stages": stages}
+    export(path, weights, codec(folder), record)
+    print(f"{path}: {json.dumps(record)}")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
+    parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
+    parser.add_argument("--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if options.export:
+        export_latest(options.folder, options.export)
+        return
+    if options.stage is None:
+        for size, files in PICTURES.items():
+            dataset.build(options.folder, size, files)
+    for stage in [options.stage] if options.stage else PLANS:
+        train(options.folder, stage, options.minutes)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Muon: momentum whose matrix updates are made orthogonal, so that every direction learns at the same pace.
+
+It reaches a given loss in clearly fewer steps than Adam, which is what counts on a CPU. Convolutions are treated as
+matrices (out, in * kh * kw). Vectors, embeddings and the output layer stay with Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """Nearly orthogonal factor of a matrix (M, N) by Newton-Schulz iteration: all singular values close to 1."""
+    a, b, c = COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(iterations):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Updates have the size that Adam's would have at the same `lr` (RMS 0.2 lr), so both share one schedule."""
+
+    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One update of every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, parameter: Tensor, group: dict) -> None:
+        velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+        velocity.lerp_(parameter.grad, 1.0 - group["momentum"])
+        push = parameter.grad.lerp(velocity, group["momentum"]).flatten(1)
+        direction = orthogonal(push).view(parameter.shape)
+        parameter.mul_(1.0 - group["lr"] * group["weight_decay"])
+        parameter.add_(direction, alpha=-0.2 * group["lr"] * max(push.shape) ** 0.5)
