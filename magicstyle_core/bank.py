@@ -58,7 +58,7 @@ class Trajectory:
         """
         start = find_step(self.sigmas, float(sigmas[0])) or 0
         own = self.sigmas[: start + 1].flip(0)
-        if start == 0 or len(own) != len(sigmas) or not torch.allclose(own, sigmas.cpu(), rtol=SIGMA_TOLERANCE):
+        if start == 0 or len(own) != len(sigmas) or not torch.allclose(own, sigmas.to(own), rtol=SIGMA_TOLERANCE):
             raise ValueError(
                 f"The schedule does not match the bank's. Bank: {format_sigmas(self.sigmas.flip(0))}. "
                 f"Got: {format_sigmas(sigmas)}. Take the sigmas from Bank Schedule."
@@ -147,7 +147,8 @@ class FeatureBank:
     def precision(self) -> str:
         """Name of the features' storage type; ``-`` for a bank without features."""
         for feature in self._features.values():
-            return next(name for name, dtype in PRECISIONS.items() if dtype == feature.hidden.dtype)
+            kept = feature.hidden.dtype
+            return next((name for name, dtype in PRECISIONS.items() if dtype == kept), str(kept))
         return "-"
 
     def __repr__(self) -> str:

@@ -1,0 +1,184 @@
+"""A thin UNet in Stable Diffusion's layout, with the host's hooks at self-attention.
+
+Two resolutions, seven self-attentions, double precision, weights from a seed. The output is scaled down so
+that the field it defines is smooth, as that of a trained network is and that of a raw random one is not.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from magicstyle_core.layers import AttentionLayer, LayerKey
+
+CHANNELS = 4  # of a latent
+CONTEXT = 16  # width of a conditioning
+WIDTHS = (32, 48)  # by resolution
+OUTPUT_GAIN = 0.3
+
+
+class Attention(nn.Module):
+    """Multi-head attention: projections without bias, affine output."""
+
+    def __init__(self, width: int, context: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(width, width, bias=False)
+        self.to_k = nn.Linear(context, width, bias=False)
+        self.to_v = nn.Linear(context, width, bias=False)
+        self.to_out = nn.Linear(width, width)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        q, k, v = (
+            projected.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (R,heads,T,D)
+            for projected in (self.to_q(query), self.to_k(key), self.to_v(value))
+        )
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """GEGLU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rise, self.fall = nn.Linear(width, 4 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, gate = self.rise(x).chunk(2, -1)
+        return self.fall(x * F.gelu(gate))
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention with the host's hooks, cross-attention, feed forward."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attn1, self.attn2 = Attention(width, width), Attention(width, CONTEXT)
+        self.ff = FeedForward(width)
+        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
+
+    def forward(self, x: Tensor, context: Tensor, options: dict) -> Tensor:
+        patches = options.get("patches", {})
+        # A new dict for every evaluation of a block, shared by all patches of that block.
+        extra_options = {key: value for key, value in options.items() if key != "patches"}
+        n = self.norm1(x)
+        key = value = n
+        for patch in patches.get("attn1_patch", ()):
+            n, key, value = patch(n, key, value, extra_options)
+        n = self.attn1(n, key, value)
+        for patch in patches.get("attn1_output_patch", ()):
+            n = patch(n, extra_options)
+        x = x + n
+        x = x + self.attn2(self.norm2(x), context, context)
+        return x + self.ff(self.norm3(x))
+
+
+class Transformer(nn.Module):
+    """Tokens of an image through ``depth`` transformer blocks."""
+
+    def __init__(self, width: int, depth: int = 1) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(8, width)
+        self.transformer_blocks = nn.ModuleList(TransformerBlock(width) for _ in range(depth))
+
+    def forward(self, x: Tensor, context: Tensor, options: dict) -> Tensor:
+        options["activations_shape"] = list(x.shape)
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        for index, block in enumerate(self.transformer_blocks):
+            options["block_index"] = index
+            tokens = block(tokens, context, options)
+        return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class ResBlock(nn.Module):
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.norm, self.time = nn.GroupNorm(8, width), nn.Linear(WIDTHS[0], out)
+        self.conv, self.skip = nn.Conv2d(width, out, 3, padding=1), nn.Conv2d(width, out, 1)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        return self.skip(x) + self.conv(F.silu(self.norm(x))) + self.time(time)[:, :, None, None]
+
+
+class ThinUNet(nn.Module):
+    """``(x (R,4,H,W), timestep (R,), context (R,M,16), options) -> eps (R,4,H,W)``."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        thin, wide = WIDTHS
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.first, self.last = nn.Conv2d(CHANNELS, thin, 3, padding=1), nn.Conv2d(thin, CHANNELS, 3, padding=1)
+            self.norm = nn.GroupNorm(8, thin)
+            self.down, self.up = nn.Conv2d(thin, thin, 3, 2, 1), nn.Conv2d(wide, wide, 3, padding=1)
+            shapes = {
+                "input_1": (thin, thin),
+                "input_3": (thin, wide),
+                "middle_0": (wide, wide),
+                "output_0": (wide + wide, wide),
+                "output_1": (wide + thin, wide),
+                "output_2": (wide + thin, thin),
+                "output_3": (thin + thin, thin),
+            }
+            self.res = nn.ModuleDict({name: ResBlock(*shape) for name, shape in shapes.items()})
+            self.attention = nn.ModuleDict(
+                {
+                    name: Transformer(out, depth=2 if name == "output_3" else 1)
+                    for name, (_, out) in shapes.items()
+                    if name != "output_0"
+                }
+            )
+            for name, parameter in self.named_parameters():
+                # Sharper attention than at initialisation: where all keys weigh the same, many laws hold for free.
+                if "attn1.to_q" in name or "attn1.to_k" in name:
+                    parameter.data *= 3
+        self.double().requires_grad_(False)
+
+    @property
+    def layers(self) -> tuple[AttentionLayer, ...]:
+        """Self-attentions in the order in which they run."""
+        return tuple(
+            AttentionLayer(LayerKey(*_address(name), depth), block.attn1.to_q.in_features, _scale(name))
+            for name, transformer in self.attention.items()
+            for depth, block in enumerate(transformer.transformer_blocks)
+        )
+
+    def block(self, key: LayerKey) -> TransformerBlock:
+        return self.attention[f"{key.block}_{key.index}"].transformer_blocks[key.depth]
+
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, options: dict) -> Tensor:
+        time, options = _embedding(timestep), dict(options)
+
+        def run(name: str, x: Tensor) -> Tensor:
+            x, options["block"] = self.res[name](x, time), _address(name)
+            return self.attention[name](x, context, options) if name in self.attention else x
+
+        skips = [self.first(x)]
+        skips.append(run("input_1", skips[-1]))
+        skips.append(self.down(skips[-1]))
+        skips.append(run("input_3", skips[-1]))
+        x = run("middle_0", skips[-1])
+        x = run("output_0", torch.cat([x, skips.pop()], 1))
+        x = run("output_1", torch.cat([x, skips.pop()], 1))
+        x = self.up(F.interpolate(x, size=skips[-1].shape[2:]))  # odd sizes: to the size of the way down
+        x = run("output_2", torch.cat([x, skips.pop()], 1))
+        x = run("output_3", torch.cat([x, skips.pop()], 1))
+        return OUTPUT_GAIN * self.last(F.silu(self.norm(x)))
+
+
+def _address(name: str) -> tuple[str, int]:
+    block, index = name.split("_")
+    return block, int(index)
+
+
+def _scale(name: str) -> int:
+    return 1 if name in ("input_1", "output_2", "output_3") else 2
+
+
+def _embedding(timestep: Tensor) -> Tensor:
+    frequencies = torch.exp(-math.log(10000) * torch.arange(WIDTHS[0] // 2).to(timestep) / (WIDTHS[0] // 2))
+    angles = timestep[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], 1)
