@@ -1,0 +1,43 @@
+"""Draws the style pictures of this folder: rendered portraits, each in one style. Needs numpy, scipy and Pillow.
+
+    python3 assets/make_styles.py
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).resolve().parent
+sys.path.append(str(HERE.parent))
+
+from demo.render import render, scene  # noqa: E402
+from demo.render.styles import apply, style  # noqa: E402
+
+SIZE = 512
+PICTURES = {  # kind: (seed of the portrait, seed of the style)
+    "oil": (7005, 9004),
+    "watercolor": (7004, 9003),
+    "hatching": (7006, 9005),
+    "halftone": (7008, 9007),
+    "neon": (7007, 9006),
+    "woodcut": (7005, 9004),
+    "mosaic": (7006, 9005),
+    "pastel": (7004, 9003),
+}
+
+
+def main() -> None:
+    """Write style_<kind>.jpg for every kind."""
+    for kind, (person, look) in PICTURES.items():
+        image = apply(style(look, kind), render(scene(person), SIZE)[0])
+        path = HERE / f"style_{kind}.jpg"
+        Image.fromarray(np.uint8(np.round(image * 255))).save(path, quality=88, optimize=True)
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main()
