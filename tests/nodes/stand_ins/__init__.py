@@ -1,0 +1,117 @@
+"""Nodes that tests need and the pack does not: thin models, random latents and conditionings, and a sink."""
+
+import torch
+from thin_models import FluxLike, build
+
+
+class _Node:
+    CATEGORY = "test"
+    FUNCTION = "run"
+
+
+class Model(_Node):
+    """A thin random model."""
+
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {
+            "required": {
+                "layout": (["SD15", "SDXL"],),
+                "seed": ("INT", {"default": 0}),
+                "v_prediction": ("BOOLEAN", {"default": False}),
+            }
+        }
+
+    def run(self, layout, seed, v_prediction):
+        return (build(layout, seed, v_prediction),)
+
+
+class Flux(_Node):
+    """A model that is no UNet."""
+
+    RETURN_TYPES = ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def run(self):
+        return (FluxLike.patcher(),)
+
+
+class Latent(_Node):
+    """A random latent; ``value`` overwrites one number."""
+
+    RETURN_TYPES = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {
+            "required": {
+                "seed": ("INT", {"default": 0}),
+                "batch": ("INT", {"default": 1}),
+                "height": ("INT", {"default": 16}),
+                "width": ("INT", {"default": 16}),
+                "channels": ("INT", {"default": 4}),
+                "value": ("STRING", {"default": ""}),
+            }
+        }
+
+    def run(self, seed, batch, height, width, channels, value):
+        generator = torch.Generator().manual_seed(seed)
+        samples = torch.randn(batch, channels, height, width, generator=generator) / 0.18215
+        if value:
+            samples[0, 0, 0, 0] = float(value)
+        return ({"samples": samples},)
+
+
+class Prompt(_Node):
+    """A random text conditioning."""
+
+    RETURN_TYPES = ("CONDITIONING",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {
+            "required": {
+                "seed": ("INT", {"default": 0}),
+                "tokens": ("INT", {"default": 77}),
+                "width": ("INT", {"default": 64}),
+            }
+        }
+
+    def run(self, seed, tokens, width):
+        generator = torch.Generator().manual_seed(seed)
+        context = torch.randn(1, tokens, width, generator=generator)
+        return ([[context, {"pooled_output": torch.zeros(1, 1280)}]],)
+
+
+class Keep(_Node):
+    """Hands a value to the test."""
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    kept = None
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"value": ("*",), "name": ("STRING", {"default": ""})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, input_types):  # noqa: N802
+        return True
+
+    def run(self, value, name):
+        self.kept[name] = value
+        return {}
+
+
+NODE_CLASS_MAPPINGS = {
+    "TestModel": Model,
+    "TestFlux": Flux,
+    "TestLatent": Latent,
+    "TestPrompt": Prompt,
+    "TestKeep": Keep,
+}

@@ -1,0 +1,190 @@
+"""The pack's nodes among others: stock samplers, LoRA, guidance, split rows, and two patches in a chain."""
+
+import comfy.model_management
+import comfy.sd
+import nodes
+import pytest
+import torch
+from graphs import LOOK, csdi, error_of, ffa, fff, full, keep, node
+
+EXACT = 1e-4
+
+
+def zero_prompt():
+    """What the pack's nodes use when nothing is connected, as a node."""
+    return node("ConditioningZeroOut", conditioning=["text", 0])
+
+
+def stock(sampler, latent=("csdi", 2), model="ffa"):
+    """The fused picture by SamplerCustom."""
+    return full() | {
+        "text": node("TestPrompt", seed=1, tokens=77, width=64),
+        "zero": zero_prompt(),
+        "sampler": sampler,
+        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
+        "custom": node(
+            "SamplerCustom", model=[model, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["zero", 0],
+            negative=["zero", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=list(latent),
+        ),
+        "keep custom": keep(["custom", 0], "custom"),
+    }  # fmt: skip
+
+
+def test_our_parts_in_the_stock_sampler_give_the_fused_sampler(run):
+    sampler = node("MagicStyle_Sampler", content_bank=["csdi", 0], style_bank=["csdi", 1], **LOOK)
+    kept = run(stock(sampler))
+    assert error_of(kept["custom"], kept["result"]) < EXACT
+
+
+def test_euler_without_detail_and_colour_is_the_fused_sampler(run):
+    graph = stock(node("KSamplerSelect", sampler_name="euler"))
+    graph["fff"]["inputs"] |= {"detail": 0.0, "color": "none"}
+    kept = run(graph)
+    assert error_of(kept["custom"], kept["result"]) < EXACT
+
+
+def test_advanced_sampler_with_our_parts(run):
+    graph = stock(node("MagicStyle_Sampler", content_bank=["csdi", 0], style_bank=["csdi", 1], **LOOK))
+    graph |= {
+        "quiet": node("DisableNoise"),
+        "guider": node("BasicGuider", model=["ffa", 0], conditioning=["zero", 0]),
+        "custom": node(
+            "SamplerCustomAdvanced", noise=["quiet", 0], guider=["guider", 0], sampler=["sampler", 0],
+            sigmas=["sigmas", 0], latent_image=["csdi", 2],
+        ),
+    }  # fmt: skip
+    kept = run(graph)
+    assert error_of(kept["custom"], kept["result"]) < EXACT
+
+
+def lora(model, strength=0.5):
+    """A clone with random changes of every attention weight, as LoraLoader makes it."""
+    patched = model.clone()
+    generator = torch.Generator().manual_seed(9)
+    changes = {
+        key: ("diff", (0.05 * torch.randn(weight.shape, generator=generator),))
+        for key, weight in model.model_state_dict().items()
+        if "attn1.to_" in key and key.endswith("weight")
+    }
+    assert set(patched.add_patches(changes, strength)) == set(changes)
+    return patched
+
+
+class TestLora:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "run", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",)}}
+
+    def run(self, model):
+        return (lora(model),)
+
+
+@pytest.fixture(autouse=True)
+def _lora_node(monkeypatch):
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "TestLora", TestLora)
+
+
+def test_lora_between_the_loader_and_our_nodes(run):
+    graph = full() | {"lora": node("TestLora", model=["model", 0])}
+    without = run(graph)["result"]
+    for name in ("csdi", "ffa", "plain"):
+        graph[name]["inputs"]["model"] = ["lora", 0]
+    kept = run(graph)
+    assert error_of(kept["plain"], kept["content"]) < EXACT  # inverted and sampled with it
+    assert error_of(kept["result"], without) > 1e-3
+
+
+def test_lora_after_the_patch_reaches_the_fused_projections(run):
+    graph = full() | {"lora": node("TestLora", model=["ffa", 0])}
+    graph["fff"]["inputs"]["model"] = ["lora", 0]
+    without = run(full())["result"]
+    assert error_of(run(graph)["result"], without) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        node("PerturbedAttentionGuidance", scale=3.0),
+        node("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0),
+    ],
+    ids=["PAG", "SAG"],
+)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_guidance_and_fusion_both_act(run, guidance, place):
+    """Four pictures: with and without guidance, with and without fusion; each effect is there in any company."""
+    graph = full(fff_changes={"cfg": 2.0}) | {"guided plain": guidance | {}}
+    source, other = ("model", "ffa") if place == "after" else ("guide", "model")
+    graph["guide"] = {**guidance, "inputs": {**guidance["inputs"], "model": ["ffa" if place == "after" else "model", 0]}}
+    graph["guided plain"] = {**guidance, "inputs": {**guidance["inputs"], "model": ["model", 0]}}
+    graph["ffa before"] = ffa("guide") if place == "before" else ffa()
+    both = "guide" if place == "after" else "ffa before"
+    graph |= {
+        "both": fff(both, cfg=2.0),
+        "keep both": keep(["both", 0], "both"),
+        "guided": fff("guided plain", style=False, cfg=2.0),
+        "keep guided": keep(["guided", 0], "guided"),
+    }
+    kept = run(graph)
+    guidance_alone = error_of(kept["guided"], kept["plain"])
+    guidance_with_fusion = error_of(kept["both"], kept["result"])
+    fusion_with_guidance = error_of(kept["both"], kept["guided"])
+    assert guidance_alone > 1e-3
+    assert guidance_with_fusion > 0.3 * guidance_alone
+    assert fusion_with_guidance > 0.3 * error_of(kept["result"], kept["plain"])
+
+
+def test_inversion_ignores_guidance_on_its_model(run):
+    graph = csdi() | {"keep": keep(["csdi", 2], "noise")}
+    bare = run(graph)["noise"]
+    graph["pag"] = node("PerturbedAttentionGuidance", model=["model", 0], scale=3.0)
+    graph["csdi"]["inputs"]["model"] = ["pag", 0]
+    assert torch.equal(run(graph)["noise"]["samples"], bare["samples"])
+
+
+def prompted(tokens, rows, **fff_changes):
+    graph = full(ffa_changes={"rows": rows}, fff_changes={"cfg": 4.0, **fff_changes}) | {
+        "long": node("TestPrompt", seed=5, tokens=tokens, width=64),
+        "short": node("TestPrompt", seed=6, tokens=77, width=64),
+    }
+    graph["fff"]["inputs"] |= {"positive": ["long", 0], "negative": ["short", 0]}
+    return graph
+
+
+@pytest.mark.parametrize("rows", ["all", "positive"])
+def test_rows_may_come_together_or_apart(run, rows, monkeypatch):
+    """With little memory the host evaluates positive and negative one after the other."""
+    together = run(prompted(77, rows))["result"]
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_args, **_options: 1)
+    from conftest import Executor
+
+    apart = Executor().run(prompted(77, rows))["result"]
+    assert error_of(apart, together) < EXACT
+
+
+def test_prompts_of_different_length(run):
+    kept = run(prompted(385, "positive"))
+    assert error_of(kept["result"], kept["plain"]) > 0.01
+
+
+def test_positive_rows_only_differ_from_all_rows(run):
+    assert error_of(run(prompted(77, "positive"))["result"], run(prompted(77, "all"))["result"]) > 1e-3
+
+
+def test_two_patches_in_a_chain_share_the_picture(run):
+    """Two patches of half strength: a quarter is left unpatched, and both styles act."""
+    half = full(ffa_changes={"strength": 0.5})
+    half |= {"second": ffa("ffa", strength=0.5), "two": fff("second"), "keep two": keep(["two", 0], "two")}
+    kept = run(half)
+    whole = run(full())["result"]
+    three_quarters = run(full(ffa_changes={"strength": 0.75}))["result"]
+    assert error_of(kept["two"], three_quarters) < EXACT
+    assert error_of(kept["two"], whole) > 1e-4
+
+
+def test_a_patch_that_tiles_tokens_is_refused_or_placed_after(run):
+    graph = full() | {"tile": node("HyperTile", model=["model", 0], tile_size=64, swap_size=1, max_depth=0, scale_depth=False)}
+    graph["ffa"]["inputs"]["model"] = ["tile", 0]
+    with pytest.raises(AssertionError, match="another node merges or tiles tokens"):
+        run(graph)

@@ -1,0 +1,127 @@
+"""Law 10: after a run, an error or a cancel, the input MODEL samples exactly as before; inputs never change."""
+
+import comfy.model_management
+import nodes
+import pytest
+import torch
+from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep, node
+from thin_models import build
+
+
+def state(model):
+    """Everything that a node could leave on a model."""
+    options = model.model_options
+    return (
+        sorted(options), sorted(options["transformer_options"]),
+        {key: len(value) for key, value in options["transformer_options"].get("patches", {}).items()},
+        sum(len(list_) for kind in model.wrappers.values() for list_ in kind.values()),
+        {key: float(weight.sum()) for key, weight in model.model_state_dict().items()},
+    )  # fmt: skip
+
+
+def call(name, **inputs):
+    """Run a node as the executor would, outside of it."""
+    with torch.inference_mode():
+        return nodes.NODE_CLASS_MAPPINGS[name].execute(**inputs).args
+
+
+@pytest.fixture
+def model():
+    return build()
+
+
+@pytest.fixture
+def latents():
+    return [{"samples": torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(seed))} for seed in (1, 2)]
+
+
+def test_a_run_leaves_nothing(model, latents):
+    before, copies = state(model), [latent["samples"].clone() for latent in latents]
+    content, style, _ = call("MagicStyle_CSDI", model=model, content=latents[0], style=latents[1], **INVERSION)
+    plain = call("MagicStyle_FusedSampler", model=model, content_bank=content, **look())[0]["samples"]
+    keys, latents_before = repr(content), content.trajectory.latents.clone()
+    (patched,) = call("MagicStyle_FFA", model=model, content_bank=content, style_bank=style, **FFA)
+    patched_state = state(patched)
+    call("MagicStyle_FusedSampler", model=patched, content_bank=content, style_bank=style, **look())
+    assert state(model) == before and state(patched) == patched_state
+    assert repr(content) == keys and torch.equal(content.trajectory.latents, latents_before)
+    assert all(torch.equal(latent["samples"], copy) for latent, copy in zip(latents, copies, strict=True))
+    again = call("MagicStyle_FusedSampler", model=model, content_bank=content, **look())[0]["samples"]
+    assert torch.equal(again, plain)
+
+
+def look():
+    return {"cfg": 1.0, "detail": 1.0, "color": "adain", "color_strength": 1.0, "start_step": 0}
+
+
+def test_a_noise_mask_is_not_used_and_not_lost(model, latents):
+    masked = {**latents[0], "noise_mask": torch.zeros(1, 16, 16), "batch_index": [7]}
+    _, noise = call("MagicStyle_Invert", model=model, latent=masked, **INVERSION)
+    _, bare = call("MagicStyle_Invert", model=model, latent=latents[0], **INVERSION)
+    assert torch.equal(noise["samples"], bare["samples"])
+    assert "noise_mask" in masked and "noise_mask" not in noise and noise["batch_index"] == [7]
+
+
+class Interrupter:
+    """Cancels after some evaluations of the network, as a user does in the middle of a run."""
+
+    def __init__(self, monkeypatch, model_class, evaluations):
+        self.left = evaluations
+        original = model_class.apply_model
+
+        def apply_model(model, *args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                comfy.model_management.interrupt_current_processing()
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            return original(model, *args, **kwargs)
+
+        monkeypatch.setattr(model_class, "apply_model", apply_model)
+
+
+@pytest.mark.parametrize("evaluations", [3, 7], ids=["inversion", "sampling"])
+def test_a_cancelled_run_leaves_nothing_and_the_next_one_works(executor, monkeypatch, evaluations):
+    """Inversion takes five evaluations here, so the seventh is in sampling."""
+    graph = csdi() | {"ffa": ffa(), "fff": fff("ffa"), "keep": keep(["fff", 0], "result")}
+    whole = executor.run(graph)["result"]["samples"]
+    from conftest import Executor
+
+    fresh = Executor()
+    with monkeypatch.context() as patch:
+        import comfy.model_base
+
+        Interrupter(patch, comfy.model_base.BaseModel, evaluations)
+        with pytest.raises(AssertionError, match="interrupted"):
+            fresh.run(graph)
+    assert torch.equal(fresh.run(graph)["result"]["samples"], whole)
+
+
+def test_a_failing_network_leaves_nothing(model, latents, monkeypatch):
+    before = state(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model.model), "apply_model", lambda *args, **kwargs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            call("MagicStyle_Invert", model=model, latent=latents[0], **INVERSION)
+    assert state(model) == before
+    call("MagicStyle_Invert", model=model, latent=latents[0], **INVERSION)
+
+
+def test_nan_from_the_network_is_an_error_and_no_bank(model, latents, monkeypatch):
+    original = type(model.model).apply_model
+    monkeypatch.setattr(type(model.model), "apply_model", lambda *args, **kw: original(*args, **kw) * float("nan"))
+    with pytest.raises(ValueError, match="ended in NaN"):
+        call("MagicStyle_Invert", model=model, latent=latents[0], **INVERSION)
+
+
+def test_two_runs_in_one_process_are_equal_bit_by_bit(host):
+    from conftest import Executor
+
+    first, second = (Executor().run(full())["result"]["samples"] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_progress_and_previews_are_reported(executor):
+    executor.run(csdi() | {"fff": fff("model"), "keep": keep(["fff", 0], "x"), "n": node("MagicStyle_BankInfo", bank=["csdi", 0])})
+    progress = [data for event, data in executor.server.sent if event == "progress_state"]
+    seen = {name for data in progress for name, state in data["nodes"].items() if state["max"] == 4 and state["value"] == 4}
+    assert seen >= {"csdi", "fff"}

@@ -1,0 +1,139 @@
+"""What cannot work is refused with what was expected, what came and what to do; the host goes on."""
+
+import pytest
+import torch
+from graphs import FFF, INVERSION, csdi, ffa, fff, full, keep, latent, model, node
+
+
+def failure(run, graph):
+    with pytest.raises(AssertionError) as caught:
+        run(graph)
+    return str(caught.value)
+
+
+def invert(source, **changes):
+    return node("MagicStyle_Invert", model=["model", 0], latent=[source, 0], **{**INVERSION, **changes})
+
+
+REFUSED = {
+    "a model that is no UNet": (
+        csdi(loader=node("TestFlux")) | {"keep": keep(["csdi", 0], "bank")},
+        ("Stable Diffusion UNets", "FluxLike", "Load another checkpoint"),
+    ),
+    "a latent of another model": (
+        full(content={"channels": 16}),
+        ("content latent", "(1, 16, 16, 16)", "(batch, 4, height, width)", "VAE of this model"),
+    ),
+    "NaN in the latent": (full(style={"value": "nan"}), ("style latent", "NaN", "fp32")),
+    "infinity in the latent": (full(content={"value": "inf"}), ("content latent", "infinite")),
+    "layers that do not exist": (full(layers="output.77"), ("output.77", "match nothing", "input.1")),
+    "layers that cannot be read": (full(layers="left knee"), ("left knee", "high-res decoder")),
+    "banks without layers": (full(layers="none"), ("no layer in common", "none (0 layers)")),
+    "a start beyond the schedule": (full(fff_changes={"start_step": 4}), ("start_step is 4", "4 steps", "3 or less")),
+    "a blend over unequal tokens": (
+        full(style={"height": 17, "width": 13}, ffa_changes={"strength": 0.5}),
+        ("221", "256", "Resize the style"),
+    ),
+    "a schedule that does not fall to zero": (full(steps=1000, scheduler="kl_optimal"), ("fall strictly to 0",)),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses(run, case):
+    graph, words = REFUSED[case]
+    message = failure(run, graph)
+    assert message.startswith("ValueError")
+    for word in words:
+        assert word in message
+
+
+def test_refuses_a_bank_of_another_model(run):
+    graph = full() | {"other": model("SDXL")}
+    graph["ffa"] = ffa("other")
+    message = failure(run, graph)
+    for word in ("content bank was captured on SD15", "SDXL", "Invert the picture again"):
+        assert word in message
+    graph = csdi() | {"other": model(v_prediction=True), "fff": fff("other"), "keep": keep(["fff", 0], "x")}
+    message = failure(run, graph)
+    assert "V_PREDICTION" in message and "EPS" in message
+
+
+def test_refuses_banks_of_two_schedules(run):
+    graph = csdi() | {"bank": invert("style", steps=3), "ffa": ffa(style_bank=["bank", 0])}
+    graph |= {"fff": fff("ffa"), "keep": keep(["fff", 0], "x")}
+    assert "different schedules" in failure(run, graph)
+
+
+def test_refuses_a_sampler_on_another_schedule(run):
+    graph = full() | {
+        "noise": node(
+            "KSamplerAdvanced", model=["ffa", 0], add_noise="disable", noise_seed=0, steps=5, cfg=1.0,
+            sampler_name="euler", scheduler="karras", positive=["text", 0], negative=["text", 0],
+            latent_image=["csdi", 2], start_at_step=0, end_at_step=10000, return_with_leftover_noise="disable",
+        ),
+        "text": node("TestPrompt", seed=1, tokens=77, width=64),
+        "keep noise": keep(["noise", 0], "noise"),
+    }  # fmt: skip
+    message = failure(run, graph)
+    for word in ("no features for sigma", "it holds", "Bank Schedule"):
+        assert word in message
+
+
+def test_refuses_another_size_than_the_content(run):
+    graph = custom_sampler(["other", 0]) | {"other": latent(3, height=24)}
+    message = failure(run, graph)
+    assert "16x16" in message and "24x16" in message
+
+
+def test_refuses_as_many_styles_as_there_are_not_portraits(run):
+    message = failure(run, full(content={"batch": 3}, style={"batch": 2}))
+    assert "style bank holds 2 images and the running batch 3" in message
+
+
+def test_refuses_a_prompt_of_another_text_encoder(run):
+    graph = csdi() | {"text": node("TestPrompt", seed=1, tokens=77, width=768)}
+    graph |= {"fff": fff("model", positive=["text", 0]), "keep": keep(["fff", 0], "x")}
+    message = failure(run, graph)
+    assert "768 wide" in message and "needs 64" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": 0.7}, ("alpha (0.7) and beta (0.2) must sum to 1", "Set beta to 0.3")),
+        ({"alpha": 1.2, "beta": -0.2}, ("between 0 and 1",)),
+        ({"strength": 7.0}, ("bigger than max",)),
+        ({"keys": "both"}, ("not in list",)),
+    ],
+    ids=str,
+)
+def test_wrong_widgets_are_marked_before_the_run(run, changes, words):
+    message = failure(run, full(ffa_changes=changes))
+    for word in words:
+        assert word in message
+
+
+def test_linked_widgets_are_checked_when_they_arrive(run, pack):
+    with pytest.raises(ValueError, match="must sum to 1"):
+        pack("magicstyle_core.fusion").FeatureFusion(0.7, 0.2)
+
+
+def test_the_host_goes_on_after_an_error(run):
+    failure(run, full(layers="left knee"))
+    assert torch.isfinite(run(full())["result"]["samples"]).all()
+
+
+def custom_sampler(latent_link):
+    return full() | {
+        "text": node("TestPrompt", seed=1, tokens=77, width=64),
+        "sampler": node(
+            "MagicStyle_Sampler", **{k: FFF[k] for k in ("detail", "color", "color_strength")},
+            content_bank=["csdi", 0], style_bank=["csdi", 1],
+        ),
+        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
+        "custom": node(
+            "SamplerCustom", model=["ffa", 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["text", 0],
+            negative=["text", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=latent_link,
+        ),
+        "keep custom": keep(["custom", 0], "custom"),
+    }  # fmt: skip
