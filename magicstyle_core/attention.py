@@ -44,7 +44,8 @@ def _call(extra_options: Mapping[str, Any]) -> Call:
 
 
 def _layer_key(extra_options: Mapping[str, Any]) -> LayerKey:
-    return LayerKey(*extra_options["block"], extra_options["block_index"])
+    block, index = extra_options["block"]
+    return LayerKey(block, index, extra_options["block_index"])
 
 
 def _token_grid(n: Tensor, extra_options: Mapping[str, Any]) -> tuple[int, int]:

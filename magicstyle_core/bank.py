@@ -51,8 +51,8 @@ class Trajectory:
         residuals = None if self.residuals is None else self.residuals[:, rows].clone()
         return Trajectory(self.sigmas, self.latents[:, rows].clone(), residuals, self.method)
 
-    def start_of(self, sigmas: Tensor) -> int:
-        """The step at which a descending schedule begins.
+    def start_of(self, sigmas: Tensor, role: str = "content") -> int:
+        """The step at which a descending schedule begins; ``role`` names the bank in the error.
 
         Raises ``ValueError`` unless ``sigmas`` are the bank's own, flipped, from some step down to 0.
         """
@@ -60,8 +60,9 @@ class Trajectory:
         own = self.sigmas[: start + 1].flip(0)
         if start == 0 or len(own) != len(sigmas) or not torch.allclose(own, sigmas.to(own), rtol=SIGMA_TOLERANCE):
             raise ValueError(
-                f"The schedule does not match the bank's. Bank: {format_sigmas(self.sigmas.flip(0))}. "
-                f"Got: {format_sigmas(sigmas)}. Take the sigmas from Bank Schedule."
+                f"The {role} bank was captured on another schedule than this one. "
+                f"Bank: {format_sigmas(self.sigmas.flip(0))}. Sampling: {format_sigmas(sigmas)}. "
+                "Invert with the same steps and scheduler, and take sigmas from Bank Schedule."
             )
         return start
 
@@ -130,8 +131,8 @@ class FeatureBank:
         if not step:
             raise ValueError(
                 f"The bank holds no features for sigma {sigma:.4g}; it holds "
-                f"{format_sigmas(self.trajectory.sigmas[1:].flip(0))}. Sample with the sigmas of Bank Schedule and "
-                "a first-order sampler (Fused Sampler, euler or ddim)."
+                f"{format_sigmas(self.trajectory.sigmas[1:].flip(0))}. Sample with the sigmas of Bank Schedule, by "
+                "the Fused Sampler or one that stays on them (euler, ddim)."
             )
         return step
 

@@ -1,7 +1,7 @@
 """Linear patch codec: 4x4 pixel patches to 16 whitened principal components and back.
 
-It plays the autoencoder's part for the demo model: latents are four times smaller than the image and have about
-unit variance per channel. Being linear, it needs no training beyond a covariance and treats every picture alike.
+It plays the autoencoder's part for the demo model: latents are four times smaller than the image and have
+about unit variance per channel. Being linear, it needs no training beyond a covariance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATCH_VALUES = 3 * PATCH * PATCH  # numbers in one RGB patch
 class PatchCodec:
     """Affine map between RGB patches (48 numbers in -1..1) and latent vectors.
 
-    mean: (48,) average patch; basis: (48, K) orthonormal columns; scale: (K,) standard deviation per component.
+    mean: (48,) average patch; basis: (48, K) orthonormal columns; scale: (K,) standard deviations.
     """
 
     mean: Tensor
@@ -70,7 +70,7 @@ class PatchCodec:
         return (images * 0.5 + 0.5).clamp(0.0, 1.0)
 
     def rgb_factors(self) -> tuple[list[list[float]], list[float]]:
-        """Rough colour of a latent cell for previews: (K rows of RGB weights, RGB bias), both in -1..1 units."""
+        """Rough colour of a latent cell for previews: K rows of RGB weights, and RGB bias, in -1..1 units."""
         decode = (self.basis * self.scale).reshape(3, PATCH * PATCH, self.channels).mean(1)  # (3, K)
         bias = self.mean.reshape(3, PATCH * PATCH).mean(1)
         return decode.T.tolist(), bias.tolist()

@@ -91,6 +91,10 @@ class FFAAttentionPatch(io.ComfyNode):
         cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
         keys, queries, temperature, layers, rows,
     ) -> io.NodeOutput:
+        if start_percent > end_percent:
+            raise ValueError(
+                f"start_percent ({start_percent:g}) is after end_percent ({end_percent:g}). Lower start or raise end."
+            )
         host.check_model(model, content_bank, "content")
         host.check_model(model, style_bank, "style")
         _check_schedules(content_bank, style_bank)

@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..magicstyle_core.attention import CapturePatch
 from ..magicstyle_core.bank import PRECISIONS, FeatureBank, FeatureRecorder, Trajectory, estimate_bytes
 from ..magicstyle_core.ddim import Exact, FixedPoint, InversionMethod
-from ..magicstyle_core.layers import PRESETS, LayerSelection
+from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.schedule import ascending
 from . import host
 from .types import CATEGORY, Bank

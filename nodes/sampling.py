@@ -41,25 +41,34 @@ class FusedSampling:
     ) -> Tensor:
         if sigmas[0] <= sigmas[-1]:
             raise ValueError("The DDIM Sampler goes from noise to picture. To go up, use DDIM Inversion.")
-        if self.style is not None and self.color == "adain":
-            reference = self.style.trajectory.latents[self.style.trajectory.start_of(sigmas)]
-            x = adain(x, reference, self.color_strength)
-        return ddim.sample(
-            host.denoiser(model, extra_args), x, sigmas, self._residuals(x, sigmas), self.detail, host.step_callback(callback, sigmas)
-        )
+        on_step = host.step_callback(callback, sigmas)
+        x = self._colored(x, sigmas)
+        return ddim.sample(host.denoiser(model, extra_args), x, sigmas, self._residuals(x, sigmas), self.detail, on_step)
+
+    def _colored(self, x: Tensor, sigmas: Tensor) -> Tensor:
+        if self.style is None or self.color == "none":
+            return x
+        way = self.style.trajectory
+        start = way.start_of(sigmas, "style")
+        if way.batch not in (1, len(x)):
+            raise ValueError(
+                f"The style bank holds {way.batch} images and the sampler runs {len(x)}. "
+                "Give one style, or as many as there are portraits."
+            )
+        return adain(x, way.latents[start], self.color_strength)
 
     def _residuals(self, x: Tensor, sigmas: Tensor) -> Tensor | None:
-        if self.content is None or self.detail == 0:
+        if self.content is None:
             return None
         way = self.content.trajectory
-        residuals = way.residuals_down(way.start_of(sigmas))
-        if residuals is None:
-            log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", way.method)
-        elif way.size != tuple(x.shape[2:]) or way.batch not in (1, len(x)):
+        residuals = way.residuals_down(way.start_of(sigmas, "content"))
+        if way.size != tuple(x.shape[2:]) or way.batch not in (1, len(x)):
             raise ValueError(
                 f"The content bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs "
                 f"{len(x)} of {x.shape[2]}x{x.shape[3]}. Sample at the size of the inverted content."
             )
+        if residuals is None and self.detail > 0:
+            log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", way.method)
         return residuals
 
 

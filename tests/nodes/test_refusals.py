@@ -34,7 +34,6 @@ REFUSED = {
         full(style={"height": 17, "width": 13}, ffa_changes={"strength": 0.5}),
         ("221", "256", "Resize the style"),
     ),
-    "a schedule that does not fall to zero": (full(steps=1000, scheduler="kl_optimal"), ("fall strictly to 0",)),
 }
 
 
