@@ -1,6 +1,6 @@
-"""Draws the style pictures of this folder: rendered portraits, each in one style. Needs numpy, scipy and Pillow.
+"""Draws this folder's style pictures: rendered portraits, each in one style. Needs numpy, scipy, Pillow.
 
-    python3 assets/make_styles.py
+python3 assets/make_styles.py
 """
 
 from __future__ import annotations

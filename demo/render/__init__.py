@@ -1,10 +1,11 @@
-"""Rendered portraits and picture styles, both from seeds: the training pictures and the known truth of the demo model.
+"""Portraits and picture styles rendered from seeds: training pictures and known truth of the demo model.
 
-    portrait = scene(7)                      # parameters
-    image, masks = render(portrait, 256)     # float32 (256, 256, 3) in 0..1 and soft masks (256, 256)
+portrait = scene(7)                      # parameters
+image, masks = render(portrait, 256)     # float32 (256, 256, 3) in 0..1 and soft masks (256, 256)
 """
 
+from .casting import scene
 from .portrait import render
-from .scene import Scene, scene
+from .scene import Scene
 
 __all__ = ["Scene", "render", "scene"]

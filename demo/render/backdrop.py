@@ -13,7 +13,9 @@ from .scene import Backdrop, Scene
 def paint_backdrop(canvas: Grid, portrait: Scene) -> Field:
     """The background (S, S, 3)."""
     back = portrait.backdrop
-    painter = {"bokeh": _bokeh, "hills": _hills, "window": _window, "shelf": _shelf, "foliage": _foliage}.get(back.kind)
+    painter = {"bokeh": _bokeh, "hills": _hills, "window": _window, "shelf": _shelf, "foliage": _foliage}.get(
+        back.kind
+    )
     image = _studio(canvas, back)
     if painter:
         image = painter(image, canvas, back)
@@ -46,21 +48,40 @@ def _hills(image: Field, canvas: Grid, back: Backdrop) -> Field:
     x, y = canvas.x, canvas.y
     sky = color(0.60, 0.76, 0.94) * (0.72 + 0.28 * back.second)
     image = sky * (1.0 + 0.16 * y[..., None])
-    image = over(image, color(0.97, 0.97, 0.98), 0.65 * rise(cloud(x * 1.3, y * 2.6, back.seed, 3), 0.15, 0.8) * rise(-y, 0.1, 0.6))
+    image = over(
+        image,
+        color(0.97, 0.97, 0.98),
+        0.65 * rise(cloud(x * 1.3, y * 2.6, back.seed, 3), 0.15, 0.8) * rise(-y, 0.1, 0.6),
+    )
     land = color(0.28, 0.40, 0.22) * (0.6 + 0.8 * back.first)
     for layer in range(3):
-        line = y - 0.02 - 0.24 * layer - 0.13 * noise(x * (1.2 + 0.5 * layer) + 3 * layer, 0 * x, back.seed + layer)
+        line = (
+            y
+            - 0.02
+            - 0.24 * layer
+            - 0.13 * noise(x * (1.2 + 0.5 * layer) + 3 * layer, 0 * x, back.seed + layer)
+        )
         grass = 0.90 + 0.14 * cloud(x * 5, y * 9, back.seed + 9 + layer, 2)
         haze = 0.45 * (2 - layer) / 2
-        image = over(image, (land * (1 - haze) + sky * haze) * grass[..., None] * (1 - 0.12 * layer), inside(-line, 0.04))
+        image = over(
+            image,
+            (land * (1 - haze) + sky * haze) * grass[..., None] * (1 - 0.12 * layer),
+            inside(-line, 0.04),
+        )
     return image
 
 
 def _window(image: Field, canvas: Grid, back: Backdrop) -> Field:
     place = _discs(back, 1)[0]
     dx, dy = np.abs(canvas.x - 1.1 * place[0]), np.abs(canvas.y + 0.35 + 0.1 * place[1])
-    pane = inside(np.maximum(dx - 0.42, dy - 0.62), 0.04) * (1.0 - inside(np.minimum(dx, np.abs(dy - 0.25)) - 0.025, 0.03))
-    view = over(np.broadcast_to(color(0.90, 0.95, 1.0), image.shape), color(0.55, 0.68, 0.45), 0.7 * rise(canvas.y, -0.3, 0.2))
+    pane = inside(np.maximum(dx - 0.42, dy - 0.62), 0.04) * (
+        1.0 - inside(np.minimum(dx, np.abs(dy - 0.25)) - 0.025, 0.03)
+    )
+    view = over(
+        np.broadcast_to(color(0.90, 0.95, 1.0), image.shape),
+        color(0.55, 0.68, 0.45),
+        0.7 * rise(canvas.y, -0.3, 0.2),
+    )
     image = over(image, color(0.85, 0.82, 0.78), 0.6 * inside(np.maximum(dx - 0.48, dy - 0.68), 0.03))
     return over(image, view, 0.9 * pane)
 
@@ -74,7 +95,10 @@ def _shelf(image: Field, canvas: Grid, back: Backdrop) -> Field:
     tall = 0.70 + 0.22 * noise(book * 3.7 + 0.5, row * 5.1 + 0.5, back.seed + 1)
     up = 1.0 - ((canvas.y + 1.3) / height) % 1.0
     tint = np.stack([noise(book * 2.3 + 0.5, row * 3.1 + 0.5, back.seed + k) for k in (2, 3, 4)], -1)
-    spine = np.clip(back.second + 0.35 * tint, 0.05, 0.95) * (0.55 + 0.45 * np.sin(np.pi * np.clip(within, 0, 1)))[..., None]
+    spine = (
+        np.clip(back.second + 0.35 * tint, 0.05, 0.95)
+        * (0.55 + 0.45 * np.sin(np.pi * np.clip(within, 0, 1)))[..., None]
+    )
     image = over(image * 0.45, spine, 0.9 * inside(up - tall, 0.03) * rise(up, 0.06, 0.09))
     return over(image, color(0.45, 0.31, 0.20) * (0.6 + 0.5 * back.first), inside(up - 0.075, 0.02))
 

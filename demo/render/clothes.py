@@ -11,7 +11,15 @@ from .scene import Scene
 from .solids import illuminate, normals
 
 CLOTH_WRAP = (0.25, 0.25, 0.25)
-DEPTH = {"crew": 0.15, "vee": 0.40, "shirt": 0.30, "suit": 0.62, "turtle": 0.0, "hoodie": 0.16, "scarf": 0.0}  # neckline
+DEPTH = {
+    "crew": 0.15,
+    "vee": 0.40,
+    "shirt": 0.30,
+    "suit": 0.62,
+    "turtle": 0.0,
+    "hoodie": 0.16,
+    "scarf": 0.0,
+}  # neckline
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +49,7 @@ def body(canvas: Grid, portrait: Scene) -> Body:
 
 
 def paint_body(image: Field, canvas: Grid, portrait: Scene, shadow: Field) -> tuple[Field, Field]:
-    """Neck and garment laid over `image`; also returns the body's opacity. `shadow` (S, S) falls from the head."""
+    """Neck and garment laid over `image`, and the body's opacity. `shadow` (S, S) falls from the head."""
     frame = body(canvas, portrait)
     edge = 1.3 * canvas.pixel
     clothes, garment = portrait.clothes, portrait.clothes.garment
@@ -57,10 +65,19 @@ def paint_body(image: Field, canvas: Grid, portrait: Scene, shadow: Field) -> tu
         image = _paint_suit(image, frame, portrait, light, skin, edge, torso)
     else:
         image = over(image, skin, open_mask)
-        rim = inside(np.abs(opening - 0.028) - 0.026, edge) * np.maximum(torso, bare) * rise(frame.y, -0.10, -0.05)
+        rim = (
+            inside(np.abs(opening - 0.028) - 0.026, edge)
+            * np.maximum(torso, bare)
+            * rise(frame.y, -0.10, -0.05)
+        )
         if DEPTH[garment]:
             image = over(image, clothes.main * 0.72 * light, rim * (0.9 if garment != "shirt" else 0.0))
-    painter = {"shirt": _paint_shirt, "turtle": _paint_turtle, "scarf": _paint_scarf, "hoodie": _paint_hood}.get(garment)
+    painter = {
+        "shirt": _paint_shirt,
+        "turtle": _paint_turtle,
+        "scarf": _paint_scarf,
+        "hoodie": _paint_hood,
+    }.get(garment)
     if painter:
         image = painter(image, frame, portrait, light, edge)
     return image, np.maximum(bare, torso)
@@ -91,7 +108,9 @@ def _cloth_light(canvas: Grid, frame: Body, portrait: Scene) -> Field:
     folds = 0.030 * noise(fan + 0.8 * noise(x * 2, y * 2, seed), np.hypot(x, y) * 1.7, seed + 1)
     arm = np.abs(x) - 0.62 * wide - 0.10 * y
     folds = folds + 0.05 * np.tanh(arm * 14) * rise(y, 0.25, 0.5) + 0.016 * cloud(x * 4, y * 3, seed + 2, 2)
-    rounded = 0.30 * np.sqrt(np.clip(1.15 - (x / (1.15 * wide)) ** 2, 0.02, 2)) - 0.22 * np.exp(-np.clip(-frame.torso, 0, 2) / 0.16)
+    rounded = 0.30 * np.sqrt(np.clip(1.15 - (x / (1.15 * wide)) ** 2, 0.02, 2)) - 0.22 * np.exp(
+        -np.clip(-frame.torso, 0, 2) / 0.16
+    )
     return illuminate(normals(rounded + folds, canvas.pixel), portrait.light, CLOTH_WRAP)
 
 
@@ -122,15 +141,23 @@ def _paint_suit(
     throat = (np.abs(x) / (frame.neck * 0.95) + (y + 0.03) / 0.13 - 1.0) * frame.neck
     image = over(image, skin, inside(np.maximum(throat, -0.3 - y), edge) * shirt)
     flap = np.abs(np.abs(x) - frame.neck * 0.62 + 0.55 * (y - 0.02)) - 0.012
-    image = over(image, color(0.62, 0.63, 0.68), 0.7 * inside(np.maximum(flap, np.abs(y - 0.04) - 0.06), edge) * shirt)
+    image = over(
+        image, color(0.62, 0.63, 0.68), 0.7 * inside(np.maximum(flap, np.abs(y - 0.04) - 0.06), edge) * shirt
+    )
     if clothes.seed % 4:
         tie = np.maximum(np.abs(x) - 0.030 - 0.055 * rise(y, 0.13, 0.6), 0.09 - y)
         bands = 0.8 + 0.35 * ((x * 0.7 + y) * 9 % 1 > 0.6)
         image = over(image, clothes.second * light * bands[..., None], inside(tie, edge) * shirt)
     lapel = np.abs(vee - 0.10) - 0.10
     notch = inside(np.abs(y - 0.34 - 0.3 * np.abs(x)) - 0.012, edge)
-    image = over(image, clothes.main * 0.82 * light, inside(lapel, edge) * torso * rise(y, -0.05, 0.05) * (1 - notch))
-    return over(image, clothes.main * 0.4, 0.8 * inside(np.abs(lapel - 0.004) - 0.006, edge) * torso * rise(y, 0.0, 0.05))
+    image = over(
+        image, clothes.main * 0.82 * light, inside(lapel, edge) * torso * rise(y, -0.05, 0.05) * (1 - notch)
+    )
+    return over(
+        image,
+        clothes.main * 0.4,
+        0.8 * inside(np.abs(lapel - 0.004) - 0.006, edge) * torso * rise(y, 0.0, 0.05),
+    )
 
 
 def _paint_shirt(image: Field, frame: Body, portrait: Scene, light: Field, edge: float) -> Field:
@@ -138,7 +165,11 @@ def _paint_shirt(image: Field, frame: Body, portrait: Scene, light: Field, edge:
     tip = np.abs(np.abs(x) - frame.neck * 0.95 + 0.18 * y) - 0.11 * rise(y, 0.26, -0.12) - 0.01
     collar = inside(np.maximum(tip, np.abs(y - 0.05) - 0.19), edge)
     tone = portrait.clothes.main * 1.12 * light
-    image = over(image, portrait.clothes.main * 0.5 * light, 0.5 * inside(np.maximum(tip, np.abs(y - 0.06) - 0.21) - 0.015, edge + 0.03))
+    image = over(
+        image,
+        portrait.clothes.main * 0.5 * light,
+        0.5 * inside(np.maximum(tip, np.abs(y - 0.06) - 0.21) - 0.015, edge + 0.03),
+    )
     image = over(image, np.clip(tone, 0, 1), collar)
     placket = inside(np.abs(x - 0.035) - 0.006, edge) * rise(y, 0.26, 0.30)
     image = over(image, portrait.clothes.main * 0.55 * light, 0.7 * placket)
@@ -148,11 +179,17 @@ def _paint_shirt(image: Field, frame: Body, portrait: Scene, light: Field, edge:
 
 def _paint_turtle(image: Field, frame: Body, portrait: Scene, light: Field, edge: float) -> Field:
     x, y = frame.x, frame.y
-    roll = np.maximum(np.abs(x) - frame.neck * (1.10 + 0.35 * rise(y, 0.0, 0.2)), np.abs(y + 0.02 - 0.35 * x * x) - 0.16)
+    roll = np.maximum(
+        np.abs(x) - frame.neck * (1.10 + 0.35 * rise(y, 0.0, 0.2)), np.abs(y + 0.02 - 0.35 * x * x) - 0.16
+    )
     rib = 0.88 + 0.14 * np.sin(x / frame.neck * 22.0)
     across = np.clip(1.0 - 0.55 * (x / (frame.neck * 1.2)) ** 2, 0.3, 1)
     shade = rib * across * (0.80 + 0.3 * portrait.light.direction[0] * x / frame.neck)
-    return over(image, np.clip(portrait.clothes.main * 1.05 * shade[..., None] * (0.4 + 0.6 * light), 0, 1), inside(roll, edge + 0.01))
+    return over(
+        image,
+        np.clip(portrait.clothes.main * 1.05 * shade[..., None] * (0.4 + 0.6 * light), 0, 1),
+        inside(roll, edge + 0.01),
+    )
 
 
 def _paint_scarf(image: Field, frame: Body, portrait: Scene, light: Field, edge: float) -> Field:

@@ -50,7 +50,9 @@ def relief(skull: Surface, portrait: Scene) -> Field:
     mouth = EYE_LEVEL + face.nose_length + 0.24
     bump += 0.035 * bell(u * 0.5, v - mouth, 0.08) - 0.02 * bell(u, v - mouth + 0.10, 0.05)
     crease = np.abs(u) - 0.17 - 0.35 * (v - tip + 0.05)
-    bump -= 0.022 * face.age * np.exp(-0.5 * (crease / 0.028) ** 2) * inside(np.abs(v - tip - 0.10) - 0.13, 0.1)
+    bump -= (
+        0.022 * face.age * np.exp(-0.5 * (crease / 0.028) ** 2) * inside(np.abs(v - tip - 0.10) - 0.13, 0.1)
+    )
     if face.age > 0.45:
         lines = np.sin(v * 55 + 1.5 * noise(u * 3, v * 3, 5)) * rise(-v, 0.26, 0.36) * bell(u, 0.0, 0.3)
         bump += 0.006 * (face.age - 0.45) * lines
@@ -58,7 +60,7 @@ def relief(skull: Surface, portrait: Scene) -> Field:
 
 
 def skin_tone(skull: Surface, portrait: Scene) -> Field:
-    """Albedo (S, S, 3): base tone with redder cheeks, nose and ears, freckles, stubble shade under the eyes."""
+    """Albedo (S, S, 3): base tone with redder cheeks and nose, freckles, shade under the eyes."""
     face = portrait.face
     u, v = skull.u, skull.v
     tip = EYE_LEVEL + face.nose_length
@@ -97,8 +99,8 @@ def beard(skull: Surface, portrait: Scene) -> Field:
 
 
 def paint_skin(canvas: Grid, skull: Surface, portrait: Scene, shadow: Field) -> tuple[Field, Field]:
-    """The lit head without features (S, S, 3) and the brightness of its light (S, S). `shadow` darkens the key light."""
-    face, light = portrait.face, portrait.light
+    """The lit head without features (S, S, 3) and its brightness (S, S). `shadow` (S, S) takes light away."""
+    light = portrait.light
     height = skull.height + relief(skull, portrait)
     normal = normals(height, canvas.pixel / portrait.pose.height)
     lit = illuminate(normal, light, SKIN_WRAP) * (1.0 - shadow[..., None] * color(0.50, 0.58, 0.60))

@@ -1,6 +1,6 @@
-"""Small drawing kit: pixel grid, soft coverage, noise, blending. Lengths are fractions of the frame, never pixels.
+"""Drawing kit: pixel grid, soft coverage, noise, blending. Lengths are fractions of the frame, never pixels.
 
-The frame spans -1..1 in x (right) and y (down). Images are float32 (S, S, 3) in 0..1, fields and masks (S, S).
+The frame spans -1..1 in x (right) and y (down). Images are float32 (S, S, 3) in 0..1, masks (S, S).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hair: strands follow parabolas from the parting, as falling hair does; outlines are roughened by the same strands."""
+"""Hair: strands follow parabolas from the parting, as falling hair does, and roughen the outline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from .scene import Hair, Scene
 from .solids import Surface, ellipsoid, head_plane, illuminate, normals, rotation, surface
 
 LONG = {"long": 1.75, "wavy": 1.55, "bob": 0.86}  # reach below the head's centre, in head units
-VOLUME = {"short": -0.03, "curly": 0.16, "quiff": 0.05, "cropped": -0.035, "wavy": 0.04, "bun": -0.03, "swept": 0.03}
+VOLUME = {
+    "short": -0.03,
+    "curly": 0.16,
+    "quiff": 0.05,
+    "cropped": -0.035,
+    "wavy": 0.04,
+    "bun": -0.03,
+    "swept": 0.03,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +119,12 @@ def _drape(x: Field, y: Field, portrait: Scene, edge: float) -> tuple[Field, Fie
     flare = 0.12 + 0.10 * hair.wave
     tuck = 0.30 * rise(y, reach - 0.45, reach) if hair.cut == "bob" else 0.10 * rise(y, reach - 0.5, reach)
     half = face.width * hair.volume * (1.0 + flare * rise(y, -0.4, 0.7) - tuck) + rough
-    bottom = y - reach + 0.25 * (sx / half) ** 2 * (1 if hair.cut == "bob" else 1.6) + 0.06 * noise(sx * 7, y * 0, hair.seed + 2)
+    bottom = (
+        y
+        - reach
+        + 0.25 * (sx / half) ** 2 * (1 if hair.cut == "bob" else 1.6)
+        + 0.06 * noise(sx * 7, y * 0, hair.seed + 2)
+    )
     drape = inside(np.maximum(np.maximum(np.abs(sx + swing) - half, bottom), -0.25 - y), edge + 0.02)
     inner = face.width * (0.93 - 0.05 * rise(y, 0.2, 0.8)) + 0.04 * noise(sx * 2, y * 2.5, hair.seed + 4)
     strip = np.maximum(inner - np.abs(sx + swing - 0.15 * pose.yaw), np.abs(sx + swing) - half)
@@ -122,7 +135,9 @@ def _drape(x: Field, y: Field, portrait: Scene, edge: float) -> tuple[Field, Fie
 def _bun(x: Field, y: Field, portrait: Scene, edge: float) -> Field:
     cx, cy, _ = (float(c) for c in rotation(portrait.pose) @ np.array([0.0, -1.08, -0.25]))
     radius = 0.24 + 0.08 * portrait.hair.length
-    return inside(np.hypot(x - cx, (y - cy) * 1.1) - radius + 0.02 * noise(x * 9, y * 9, portrait.hair.seed), edge)
+    return inside(
+        np.hypot(x - cx, (y - cy) * 1.1) - radius + 0.02 * noise(x * 9, y * 9, portrait.hair.seed), edge
+    )
 
 
 def _lit_strands(canvas: Grid, shell: Surface, portrait: Scene, strands: Field, x: Field, y: Field) -> Field:
@@ -130,11 +145,16 @@ def _lit_strands(canvas: Grid, shell: Surface, portrait: Scene, strands: Field, 
     hair, light = portrait.hair, portrait.light
     fall = 1.0 - rise(y, 0.2, 1.2)
     normal = normals(shell.height * fall + 0.035 * strands, canvas.pixel / portrait.pose.height)
-    # hanging hair is a gentle curtain: no steep edge
-    nx, ny, nz = (n * fall + hang * (1 - fall) for n, hang in zip(normal, (np.tanh(x) * 0.6, 0.0 * x, 0.8 + 0 * x)))
+    # hanging hair is a gentle curtain without steep edges
+    curtain = (np.tanh(x) * 0.6, 0.0, 0.8)
+    nx, ny, nz = (normal[i] * fall + curtain[i] * (1 - fall) for i in range(3))
     lit = illuminate((nx, ny, nz), light, (0.5, 0.5, 0.5))
     tone = hair.tone * (1.0 + 0.22 * strands[..., None]) + 0.015
-    band = bell((shell.v + 0.62 - 0.25 * light.direction[1]) + 0.10 * strands, 0.35 * (shell.u - light.direction[0] * 0.6), 0.13)
+    band = bell(
+        (shell.v + 0.62 - 0.25 * light.direction[1]) + 0.10 * strands,
+        0.35 * (shell.u - light.direction[0] * 0.6),
+        0.13,
+    )
     shine = (0.05 + 0.22 * hair.tone.mean()) * band * np.clip(0.7 + 0.6 * strands, 0, 1.5)
     if hair.cut in ("curly", "cropped"):
         shine = 0.35 * shine

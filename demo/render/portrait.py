@@ -19,8 +19,8 @@ GRAIN = 0.006
 def render(portrait: Scene, size: int) -> tuple[Field, dict[str, Field]]:
     """Draw `portrait` at `size` x `size` pixels.
 
-    Returns the image (size, size, 3), float32 in 0..1, and soft masks (size, size) in 0..1 named `head`, `hair`,
-    `body` and `background`. The same scene shows the same picture at every size.
+    Returns the image (size, size, 3), float32 in 0..1, and soft masks (size, size) in 0..1 named `head`,
+    `hair`, `body` and `background`. The same scene shows the same picture at every size.
     """
     canvas = grid(size)
     edge = 1.3 * canvas.pixel / portrait.pose.height
@@ -41,7 +41,11 @@ def render(portrait: Scene, size: int) -> tuple[Field, dict[str, Field]]:
     image = over(image, hair.image, hair.front)
     hair_mask = np.maximum(hair.front, hair.behind * (1 - np.maximum(head_mask, body_mask)))
     covered = np.maximum.reduce([head_mask, hair_mask, body_mask])
-    masks = {"head": head_mask * (1 - hair.front), "hair": hair_mask, "body": body_mask * (1 - head_mask) * (1 - hair.front)}
+    masks = {
+        "head": head_mask * (1 - hair.front),
+        "hair": hair_mask,
+        "body": body_mask * (1 - head_mask) * (1 - hair.front),
+    }
     return _finish(image, canvas, portrait), masks | {"background": 1.0 - covered}
 
 

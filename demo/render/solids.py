@@ -15,8 +15,8 @@ from .scene import Light, Pose
 class Surface:
     """A visible surface over the whole frame, meaningful where `distance` < 0.
 
-    u, v, w: position on the solid in head units (right, down, front); height: depth towards the viewer and
-    distance: signed distance to the outline, both in head units.
+    u, v, w: position on the solid (right, down, front); height: depth towards the viewer; distance: signed
+    distance to the outline. All in head units.
     """
 
     u: Field
@@ -27,7 +27,7 @@ class Surface:
 
 
 def rotation(pose: Pose) -> np.ndarray:
-    """Matrix (3, 3) from head coordinates (right, down, front) to the screen's (right, down, towards the viewer)."""
+    """Matrix (3, 3) from head coordinates (right, down, front) to the screen (right, down, to the viewer)."""
     cy, sy = math.cos(pose.yaw), math.sin(pose.yaw)
     cp, sp = math.cos(pose.pitch), math.sin(pose.pitch)
     cr, sr = math.cos(pose.roll), math.sin(pose.roll)
@@ -44,11 +44,17 @@ def head_plane(canvas: Grid, pose: Pose) -> tuple[Field, Field]:
 
 
 def ellipsoid(
-    x: Field, y: Field, turn: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]
+    x: Field,
+    y: Field,
+    turn: np.ndarray,
+    centre: tuple[float, float, float],
+    radii: tuple[float, float, float],
 ) -> tuple[Field, Field]:
     """Height towards the viewer and outline distance of an ellipsoid given in head coordinates."""
     shape = turn @ np.diag([1.0 / (r * r) for r in radii]) @ turn.T
-    a11, a12, a13, a22, a23, a33 = (float(shape[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+    a11, a12, a13, a22, a23, a33 = (
+        float(shape[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    )
     cx, cy, cz = (float(c) for c in turn @ np.array(centre))
     dx, dy = x - cx, y - cy
     b = a13 * dx + a23 * dy
@@ -75,7 +81,7 @@ def normals(height: Field, step: float) -> tuple[Field, Field, Field]:
 
 
 def illuminate(normal: tuple[Field, Field, Field], light: Light, wrap: tuple[float, float, float]) -> Field:
-    """Light (S, S, 3) arriving on a surface. `wrap` lets each colour bleed past the terminator, as in skin."""
+    """Light (S, S, 3) on a surface. `wrap` lets each colour bleed past the terminator, as in skin."""
     nx, ny, nz = normal
     lx, ly, lz = light.direction
     facing = nx * lx + ny * ly + nz * lz

@@ -1,8 +1,8 @@
-"""Trains the demo model from nothing: renders pictures, fits the codec, trains small, then large, and exports.
+"""Trains the demo model from nothing: renders pictures, fits the codec, trains small, then large.
 
-    python3 -m demo.train FOLDER                     # everything; run it again to resume
-    python3 -m demo.train FOLDER --stage 128         # one stage only
-    python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
+python3 -m demo.train FOLDER                     # everything; run it again to resume
+python3 -m demo.train FOLDER --stage 128         # one stage only
+python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
 """
 
 from __future__ import annotations
@@ -78,8 +78,12 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
     parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
-    parser.add_argument("--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far")
-    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
+    parser.add_argument(
+        "--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=1e9, help="stop after this time; run again to resume"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Training state in one safetensors file, written atomically: an interrupted run loses minutes, never the file."""
+"""Training state in one safetensors file, written atomically: an interruption costs minutes, not the file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-
 
 MEMORIES = ("step", "exp_avg", "exp_avg_sq", "velocity")  # names under which AdamW and Muon keep their state
 

@@ -1,10 +1,10 @@
-"""Renders the training pictures into files of 500, several at a time; finished files are kept, so it resumes."""
+"""Renders the training pictures into files of 500; finished files are kept, so that it resumes."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,9 @@ def picture(index: int, size: int, photos: list, faces: dict[int, Field]) -> Fie
         image = natural.photo_crop(photos, size, r)
         return apply(style(STYLE_SEEDS + index), image) if r.uniform() < 0.4 else image
     if kind in ("leaves", "clouds", "plain"):
-        return {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind](size, r)
+        return {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind](
+            size, r
+        )
     seed = index // FACES_PER_SCENE
     if seed not in faces:
         faces.clear()
@@ -66,8 +68,9 @@ def build(folder: Path, size: int, files: int, first_file: int = 0, workers: int
     numbers = range(first_file, first_file + files)
     missing = [n for n in numbers if not file_name(folder, size, n).exists()]
     with ProcessPoolExecutor(workers) as pool:
-        for path in pool.map(write_file, *zip(*((file_name(folder, size, n), n * PER_FILE, size) for n in missing))):
-            print(path.name, flush=True)
+        jobs = [pool.submit(write_file, file_name(folder, size, n), n * PER_FILE, size) for n in missing]
+        for job in as_completed(jobs):
+            print(job.result().name, flush=True)
 
 
 def held_out(count: int, size: int, first: int = 0) -> tuple[list[Field], list[Field]]:

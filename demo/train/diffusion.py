@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 STEPS = 1000
-Predictor = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, C, H, W), timesteps (B,)) -> noise (B, C, H, W)
+Predictor = Callable[
+    [Tensor, Tensor], Tensor
+]  # (noisy latents (B, C, H, W), timesteps (B,)) -> noise (B, C, H, W)
 
 
 def signal_shares() -> Tensor:
-    """Cumulative product of 1 - beta for scaled-linear betas 0.00085 .. 0.012: (1000,), falling from 1 to 0."""
+    """Product of 1 - beta up to each step, for scaled-linear betas 0.00085 .. 0.012: (1000,)."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, STEPS, dtype=torch.float64) ** 2
     return torch.cumprod(1.0 - betas, 0).float()
 
@@ -21,7 +23,7 @@ SIGNAL = signal_shares()
 
 
 def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Timesteps (count,) spread evenly over 0..999 with one random offset: less noisy losses than independent draws."""
+    """Timesteps (count,) spread evenly over 0..999 with a random offset: a calmer loss than free draws."""
     phase = torch.rand(1, generator=generator)
     return (((phase + torch.arange(count) / count) % 1.0) * STEPS).long()
 

@@ -17,8 +17,8 @@ from magicstyle_core.codec import PatchCodec
 
 from . import checkpoint
 from .diffusion import noise_loss
-from .pictures import Pictures
 from .muon import Muon
+from .pictures import Pictures
 from .unet import DemoUNet
 
 
@@ -98,7 +98,9 @@ class Trainer:
         self.progress["samples"] += plan.batch
         return float(loss.detach()), float(norm)
 
-    def run(self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0) -> None:
+    def run(
+        self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0
+    ) -> None:
         """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
         start = saved = last = time.monotonic()
         losses: list[float] = []

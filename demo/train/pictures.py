@@ -27,7 +27,7 @@ class Pictures:
         """`count` pictures (count, 3, size, size) in 0..1."""
         choice = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         draws = torch.rand(count, 5, generator=generator).tolist()
-        crops = [self._crop(self.arrays[int(c)], *draw) for c, draw in zip(choice, draws)]
+        crops = [self._crop(self.arrays[int(c)], *draw) for c, draw in zip(choice, draws, strict=True)]
         return as_images(np.stack(crops))
 
     def _crop(

@@ -1,8 +1,8 @@
 """The demo UNet in plain torch, tuned for training on a CPU; its weights load into the host's own UNetModel.
 
-Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention over a zero
-context is a constant vector, so only that constant (`attn2.to_out.0.bias`) exists here; `host_state` fills in the rest.
-1x1 convolutions of the transformers run as matrix products over tokens.
+Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention
+over a zero context is a constant, so only that (`attn2.to_out.0.bias`) exists here; `host_state` adds the rest.
+ 1x1 convolutions of the transformers run as matrix products over tokens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,15 @@ UNET_CONFIG: dict[str, Any] = {
     "legacy": False,
     "adm_in_channels": None,
 }
-ATTENTION_LAYERS = ("input.1.0", "input.3.0", "middle.0.0", "output.0.0", "output.1.0", "output.2.0", "output.3.0")
+ATTENTION_LAYERS = (
+    "input.1.0",
+    "input.3.0",
+    "middle.0.0",
+    "output.0.0",
+    "output.1.0",
+    "output.2.0",
+    "output.3.0",
+)
 
 
 class SelfAttention(nn.Module):
@@ -137,7 +145,10 @@ class ResBlock(nn.Module):
         )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(32, out_channels), nn.SiLU(), nn.Identity(), nn.Conv2d(out_channels, out_channels, 3, padding=1)
+            nn.GroupNorm(32, out_channels),
+            nn.SiLU(),
+            nn.Identity(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
         )
         same = channels == out_channels
         self.skip_connection = nn.Identity() if same else nn.Conv2d(channels, out_channels, 1)
@@ -153,7 +164,9 @@ class Resample(nn.Module):
     def __init__(self, channels: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.add_module("conv" if up else "op", nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1))
+        self.add_module(
+            "conv" if up else "op", nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1)
+        )
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0)) if self.up else self.op(x)
@@ -167,21 +180,25 @@ class DemoUNet(nn.Module):
         a, b, emb = width, 2 * width, 4 * width
         self.width = width
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
-        self.input_blocks = nn.ModuleList([
-            nn.ModuleList([nn.Conv2d(channels, a, 3, padding=1)]),
-            nn.ModuleList([ResBlock(a, a, emb), SpatialTransformer(a, heads)]),
-            nn.ModuleList([Resample(a, up=False)]),
-            nn.ModuleList([ResBlock(a, b, emb), SpatialTransformer(b, heads)]),
-        ])
+        self.input_blocks = nn.ModuleList(
+            [
+                nn.ModuleList([nn.Conv2d(channels, a, 3, padding=1)]),
+                nn.ModuleList([ResBlock(a, a, emb), SpatialTransformer(a, heads)]),
+                nn.ModuleList([Resample(a, up=False)]),
+                nn.ModuleList([ResBlock(a, b, emb), SpatialTransformer(b, heads)]),
+            ]
+        )
         self.middle_block = nn.ModuleList(
             [ResBlock(b, b, emb), SpatialTransformer(b, heads), ResBlock(b, b, emb)]
         )
-        self.output_blocks = nn.ModuleList([
-            nn.ModuleList([ResBlock(b + b, b, emb), SpatialTransformer(b, heads)]),
-            nn.ModuleList([ResBlock(b + a, b, emb), SpatialTransformer(b, heads), Resample(b, up=True)]),
-            nn.ModuleList([ResBlock(b + a, a, emb), SpatialTransformer(a, heads)]),
-            nn.ModuleList([ResBlock(a + a, a, emb), SpatialTransformer(a, heads)]),
-        ])
+        self.output_blocks = nn.ModuleList(
+            [
+                nn.ModuleList([ResBlock(b + b, b, emb), SpatialTransformer(b, heads)]),
+                nn.ModuleList([ResBlock(b + a, b, emb), SpatialTransformer(b, heads), Resample(b, up=True)]),
+                nn.ModuleList([ResBlock(b + a, a, emb), SpatialTransformer(a, heads)]),
+                nn.ModuleList([ResBlock(a + a, a, emb), SpatialTransformer(a, heads)]),
+            ]
+        )
         self.out = nn.Sequential(nn.GroupNorm(32, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
         self._start_quietly()
 
@@ -195,7 +212,7 @@ class DemoUNet(nn.Module):
         _scale(self.out[2], 0.0)
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
-        """Noisy latents x (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to predicted noise (B, 16, H, W)."""
+        """Noisy latents (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, 16, H, W)."""
         emb = self.time_embed(timestep_embedding(timesteps, self.width))
         skips = []
         h = x
@@ -211,7 +228,7 @@ class DemoUNet(nn.Module):
         """Transformer blocks by layer name, in the order in which they run."""
         sites = [self.input_blocks[1][1], self.input_blocks[3][1], self.middle_block[1]]
         sites += [block[1] for block in self.output_blocks]
-        return {name: site.transformer_blocks[0] for name, site in zip(ATTENTION_LAYERS, sites)}
+        return {name: site.transformer_blocks[0] for name, site in zip(ATTENTION_LAYERS, sites, strict=True)}
 
 
 def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
@@ -222,8 +239,10 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def host_state(state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]) -> dict[str, Tensor]:
-    """This module's state dict completed to the host's: attn2 reads nothing from the context and adds its constant."""
+def host_state(
+    state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]
+) -> dict[str, Tensor]:
+    """This module's state dict completed to the host's: attn2 ignores the context and adds its constant."""
     full = dict(state)
     for key, bias in state.items():
         if key.endswith("attn2.to_out.0.bias"):

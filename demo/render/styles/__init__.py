@@ -1,5 +1,5 @@
-"""Picture styles from seeds. A style is anchored to the canvas and deterministic, so `apply(style, render(person))`
-is the known truth of "this person in that style"."""
+"""Picture styles from seeds. A style is anchored to the canvas and deterministic, so
+`apply(style, render(person))` is the known truth of "this person in that style"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .parameters import KINDS, Style, style
 from .texture import exposure
 
 _PAINTERS: dict[str, Callable[[Field, Style], Field]] = {
-    kind: getattr(module, kind) for module in (paint, prints, pieces) for kind in KINDS if hasattr(module, kind)
+    kind: getattr(module, kind)
+    for module in (paint, prints, pieces)
+    for kind in KINDS
+    if hasattr(module, kind)
 }
 
 

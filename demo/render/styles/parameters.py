@@ -10,15 +10,27 @@ import numpy as np
 from ..fields import Field, color
 
 KINDS = (
-    "oil", "watercolor", "hatching", "halftone", "mosaic", "woodcut", "poster", "pastel", "pointillism", "engraving",
-    "neon", "stained", "risograph", "charcoal",
-)  # fmt: skip
+    "oil",
+    "watercolor",
+    "hatching",
+    "halftone",
+    "mosaic",
+    "woodcut",
+    "poster",
+    "pastel",
+    "pointillism",
+    "engraving",
+    "neon",
+    "stained",
+    "risograph",
+    "charcoal",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Style:
-    """palette: (5, 3) from dark to light; pitch: size of strokes or cells as a fraction of the side; angle: radians;
-    gain: contrast; own_color: share of the picture's own colours kept; paper, ink: (3,); dials: (8,) in 0..1."""
+    """palette: (5, 3) from dark to light; pitch: size of strokes or cells as a fraction of the side; angle:
+    radians; gain: contrast; own_color: share of own colours kept; paper, ink: (3,); dials: (8,) in 0..1."""
 
     kind: str
     seed: int
@@ -39,11 +51,17 @@ def style(seed: int, kind: str | None = None) -> Style:
     r = np.random.default_rng(seed)
     drawn = str(r.choice(KINDS))
     return Style(
-        kind=kind or drawn, seed=int(seed), palette=_palette(r), pitch=float(r.uniform(0.036, 0.062)),
-        angle=float(r.uniform(0, np.pi)), gain=float(r.uniform(0.9, 1.3)), own_color=float(r.uniform(0.1, 0.65)),
+        kind=kind or drawn,
+        seed=int(seed),
+        palette=_palette(r),
+        pitch=float(r.uniform(0.036, 0.062)),
+        angle=float(r.uniform(0, np.pi)),
+        gain=float(r.uniform(0.9, 1.3)),
+        own_color=float(r.uniform(0.1, 0.65)),
         paper=_hsv(r.uniform(), r.uniform(0.03, 0.32), r.uniform(0.86, 1.0)),
-        ink=_hsv(r.uniform(), r.uniform(0.2, 0.9), r.uniform(0.05, 0.40)), dials=tuple(r.uniform(size=8).tolist()),
-    )  # fmt: skip
+        ink=_hsv(r.uniform(), r.uniform(0.2, 0.9), r.uniform(0.05, 0.40)),
+        dials=tuple(r.uniform(size=8).tolist()),
+    )
 
 
 def ramp(palette: Field, light: Field) -> Field:

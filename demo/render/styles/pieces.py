@@ -45,7 +45,11 @@ def stained(image: Field, style: Style) -> Field:
     paint = saturate(recolor(smooth(image, pitch * 0.3), style, 0.2 + 0.4 * d[0]), 1.6)[pane.row, pane.column]
     glow = (0.80 + 0.40 * pane.chance) * (1.12 - 0.22 * pane.first)
     glass = np.clip(paint * glow[..., None] + 0.03 * grain(size, 0.02, style.seed)[..., None], 0.0, 1.0)
-    return over(np.broadcast_to(color(0.05, 0.05, 0.06), image.shape), glass, cut(pane.second - pane.first - 0.16, 3.0 / size / pitch))
+    return over(
+        np.broadcast_to(color(0.05, 0.05, 0.06), image.shape),
+        glass,
+        cut(pane.second - pane.first - 0.16, 3.0 / size / pitch),
+    )
 
 
 def neon(image: Field, style: Style) -> Field:

@@ -1,4 +1,4 @@
-"""Textures of the styles: anchored to the canvas, the same at every size. Lengths are fractions of the picture's side."""
+"""Textures of the styles, anchored to the canvas, the same at every size. Lengths: fractions of the side."""
 
 from __future__ import annotations
 
@@ -104,14 +104,16 @@ def contours(light: Field, sigma: float) -> Field:
 
 
 def exposure(image: Field) -> Field:
-    """The picture as an illustrator would expose it: percentiles stretched, median in the middle, hues kept."""
+    """The picture as an illustrator would expose it: range stretched, median in the middle, hues kept."""
     light = luma(image)
     low, middle, high = (float(q) for q in np.percentile(light[::2, ::2], (2, 50, 98)))
     span = high - low + 0.05
     stretched = np.clip((light - low) * (1.0 / span), 0.0, 1.0)
     gamma = float(np.clip(np.log(0.5) / np.log(np.clip((middle - low) / span, 0.08, 0.92)), 0.5, 1.5))
     target = 0.04 + 0.92 * stretched**gamma
-    return np.clip(image * (0.35 + 0.65 * target / (light + 0.02))[..., None] * 0.9 + 0.1 * target[..., None], 0.0, 1.0)
+    return np.clip(
+        image * (0.35 + 0.65 * target / (light + 0.02))[..., None] * 0.9 + 0.1 * target[..., None], 0.0, 1.0
+    )
 
 
 def _index(position: Field, size: int) -> np.ndarray:
