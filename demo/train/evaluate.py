@@ -68,7 +68,7 @@ class Network:
         return x - sigma[:, None, None, None] * noise
 
     def hooked(self, change: Callable[[str, Tensor], tuple[Tensor, Tensor] | None]) -> list:
-        """Call `change(layer, hidden)` before every self-attention; it may return another query and source."""
+        """Call `change(layer, hidden)` before each self-attention; it may return another query and source."""
         return [
             block.attn1.register_forward_pre_hook(lambda _, inputs, name=name: change(name, inputs[0]))
             for name, block in self.blocks.items()

@@ -1,8 +1,8 @@
 """The demo UNet in plain torch, tuned for training on a CPU; its weights load into the host's own UNetModel.
 
 Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention
-over a zero context is a constant, so only that (`attn2.to_out.0.bias`) exists here; `host_state` adds the rest.
- 1x1 convolutions of the transformers run as matrix products over tokens.
+over a zero context is a constant: only `attn2.to_out.0.bias` exists here, and `host_state` adds the rest.
+1x1 convolutions of the transformers run as matrix products over tokens.
 """
 
 from __future__ import annotations
