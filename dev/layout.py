@@ -1,0 +1,78 @@
+"""Where the nodes of the workflows stand: places and groups as ``[x, y, width, height]``, and the notes."""
+
+from __future__ import annotations
+
+PADDING, GROUP_TITLE, NODE_TITLE, HEIGHT = 20, 44, 30, 830
+BLUE, GREEN, SAND, PLUM, RUST, STEEL = "#3f789e", "#5a7a4a", "#a88a3d", "#7a4f8a", "#a1563a", "#56667a"
+
+Box = list[int]
+
+# Six columns: pictures, model, inversion, fused attention, fused sampling, result. Nodes that sample have room
+# below them: there the newer rendering of nodes shows previews.
+_SHARED: dict[str, Box] = {
+    "1": [0, 0, 270, 370],  # Content
+    "2": [0, 460, 270, 370],  # Style
+    "3": [300, 0, 230, 130],
+    "4": [300, 460, 230, 130],
+    "7": [600, 220, 270, 46],
+    "8": [600, 460, 270, 46],
+    "9": [940, 0, 320, 290],  # inversion
+    "14": [940, 610, 320, 220],  # its bank
+    "10": [1330, 0, 280, 320],  # fused attention
+    "11": [1680, 0, 280, 250],  # fused sampling
+    "12": [2030, 0, 380, 46],
+    "13": [2030, 140, 380, 690],
+}
+PLACES: dict[str, dict[str, Box]] = {
+    "magicstyle_demo": {**_SHARED, "5": [600, 0, 270, 60]},
+    "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
+}
+NOTE: Box = [0, -250, 530, 145]
+
+
+def _group(title: str, color: str, *boxes: Box) -> dict[str, object]:
+    """A group around these nodes, titles included; all groups are equally high."""
+    left, right = min(b[0] for b in boxes) - PADDING, max(b[0] + b[2] for b in boxes) + PADDING
+    top = -NODE_TITLE - GROUP_TITLE
+    return {"title": title, "color": color, "bounding": [left, top, right - left, HEIGHT + PADDING - top]}
+
+
+def _groups(places: dict[str, Box]) -> list[dict[str, object]]:
+    def around(title: str, color: str, *nodes: str) -> dict[str, object]:
+        return _group(title, color, *(places[node] for node in nodes if node in places))
+
+    return [
+        around("Pictures", BLUE, "1", "2", "3", "4"),
+        around("Model", STEEL, "5", "6", "7", "8"),
+        around("1 Inversion (CSDI)", GREEN, "9", "14"),
+        around("2 Fused attention (FFA)", PLUM, "10"),
+        around("3 Fused sampling (FFF)", RUST, "11"),
+        around("Result", SAND, "12", "13"),
+    ]
+
+
+GROUPS = {name: _groups(places) for name, places in PLACES.items()}
+
+_DIALS = """\
+**Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more *beta* \
+follows the layout of the style picture; *color_strength*, how far colours move; *start_step*, where more \
+keeps more of the portrait."""
+
+_DEMO = f"""\
+1. Choose a portrait in **Content** and a picture in **Style**.
+2. Press **Run**. The small model comes with the pack: nothing to download.
+3. For pictures in full quality open *magicstyle_portrait* with a checkpoint.
+
+{_DIALS}"""
+
+_PORTRAIT = f"""\
+1. Choose a portrait in **Content** and a picture in **Style**.
+2. Choose any Stable Diffusion 1.5 checkpoint in **Load Checkpoint** (folder *models/checkpoints*).
+3. Press **Run**.
+
+{_DIALS}"""
+
+NOTES = {
+    "magicstyle_demo": {"text": _DEMO, "place": NOTE},
+    "magicstyle_portrait": {"text": _PORTRAIT, "place": NOTE},
+}
