@@ -47,12 +47,12 @@ def held_out(size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(portraits[:16] + styled)).permute(0, 3, 1, 2)
 
 
-def train(folder: Path, stage: int, minutes: float) -> None:
+def train(folder: Path, stage: int, minutes: float, workers: int) -> None:
     """Run one stage with whatever pictures are ready."""
     files = [(path, 1.0) for path in dataset.finished(folder, 128)]
     if stage == 128:
         files += [(path, 1.0) for path in dataset.finished(folder, 256)]
-    trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage))
+    trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage), workers)
     earlier = folder / f"{PLANS[64].name}.safetensors"
     trainer.resume(earlier if stage == 128 and earlier.exists() else None)
     trainer.run(held_out(stage), minutes)
@@ -84,10 +84,10 @@ def main() -> None:
     parser.add_argument(
         "--minutes", type=float, default=1e9, help="stop after this time; run again to resume"
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="threads, each with its part of the batch")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.export:
         export_latest(options.folder, options.export)
@@ -96,7 +96,7 @@ def main() -> None:
         for size, files in PICTURES.items():
             dataset.build(options.folder, size, files)
     for stage in [options.stage] if options.stage else PLANS:
-        train(options.folder, stage, options.minutes)
+        train(options.folder, stage, options.minutes, options.workers)
 
 
 if __name__ == "__main__":

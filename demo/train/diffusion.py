@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,12 +35,29 @@ def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     return signal.sqrt() * latents + (1.0 - signal).sqrt() * noise
 
 
-def noise_loss(predict: Predictor, latents: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the predicted noise per image: (B,)."""
+class Task(NamedTuple):
+    """What the network learns from: noisy latents (B, C, H, W), timesteps (B,), the noise in them."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    noise: Tensor
+
+    def part(self, index: int, count: int) -> Task:
+        """Every `count`-th image, from `index` on."""
+        noisy, timesteps, noise = (tensor[index::count] for tensor in self)
+        return Task(noisy.contiguous(memory_format=torch.channels_last), timesteps, noise)
+
+
+def task(latents: Tensor, generator: torch.Generator) -> Task:
+    """Latents with random noise at stratified timesteps."""
     timesteps = stratified_timesteps(len(latents), generator)
     noise = torch.randn(latents.shape, generator=generator)
-    noisy = add_noise(latents, noise, timesteps).contiguous(memory_format=torch.channels_last)
-    return (predict(noisy, timesteps) - noise).square().mean((1, 2, 3))
+    return Task(add_noise(latents, noise, timesteps), timesteps, noise)
+
+
+def noise_loss(predict: Predictor, work: Task) -> Tensor:
+    """Mean squared error of the predicted noise."""
+    return (predict(work.noisy, work.timesteps) - work.noise).square().mean()
 
 
 def ddim_move(x: Tensor, noise: Tensor, start: Tensor, end: Tensor) -> Tensor:

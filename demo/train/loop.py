@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from magicstyle_core.codec import PatchCodec
 
 from . import checkpoint
-from .diffusion import noise_loss
+from .diffusion import Task, noise_loss, task
 from .muon import Muon
 from .pictures import Pictures
 from .unet import DemoUNet
@@ -45,23 +46,32 @@ class Plan:
         return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
 
 
-def optimizers(model: DemoUNet, rate: float) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimizers(
+    model: DemoUNet, rate: float, pool: Executor
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the matrices inside the network, Adam for vectors, the first and the last layer."""
     outer = ("time_embed.", "input_blocks.0.", "out.")
     inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(outer)}
     rest = [p for n, p in model.named_parameters() if n not in inner]
-    return Muon(inner.values(), rate), torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
+    return Muon(inner.values(), rate, pool), adam
 
 
 class Trainer:
-    """Owns model, average, optimizer and the files of one stage in `folder`."""
+    """Owns model, average, optimizers and the files of one stage in `folder`.
 
-    def __init__(self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures) -> None:
+    Each of `workers` threads takes its part of every batch: on a busy machine that waits less than threads
+    inside every operation.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures, workers: int) -> None:
         self.plan, self.folder, self.codec, self.pictures = plan, folder, codec, pictures
         torch.manual_seed(plan.seed)
         self.model = DemoUNet().to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
-        self.optimizers = optimizers(self.model, plan.rate)
+        self.replicas = [self.model, *(_twin(self.model) for _ in range(workers - 1))]
+        self.pool = ThreadPoolExecutor(workers)
+        self.optimizers = optimizers(self.model, plan.rate, self.pool)
         self.progress = {"step": 0, "samples": 0, "seconds": 0.0, "history": []}
         self.path = folder / f"{plan.name}.safetensors"
         self.journal = folder / f"{plan.name}.jsonl"
@@ -85,9 +95,7 @@ class Trainer:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = plan.learning_rate(index)
         latents = self.codec.encode(self.pictures.batch(plan.batch, generator))
-        loss = noise_loss(self.model, latents, generator).mean()
-        self.model.zero_grad()
-        loss.backward()
+        loss = self._gradients(task(latents, generator))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -96,7 +104,23 @@ class Trainer:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1.0 - decay)
         self.progress["step"] += 1
         self.progress["samples"] += plan.batch
-        return float(loss.detach()), float(norm)
+        return loss, float(norm)
+
+    def _gradients(self, work: Task) -> float:
+        """Fill the model's gradients; every replica works on its part of the batch in its own thread."""
+        count = len(self.replicas)
+
+        def backward(index: int) -> float:
+            self.replicas[index].zero_grad()
+            loss = noise_loss(self.replicas[index], work.part(index, count)) / count
+            loss.backward()
+            return float(loss.detach())
+
+        loss = sum(self.pool.map(backward, range(count)))
+        for replica in self.replicas[1:]:
+            for mine, theirs in zip(self.model.parameters(), replica.parameters(), strict=True):
+                mine.grad.add_(theirs.grad)
+        return loss
 
     def run(
         self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0
@@ -144,4 +168,12 @@ class Trainer:
     def held_out_loss(self, images: Tensor) -> float:
         """Loss of the averaged model on fixed pictures (B, 3, H, W) with fixed noise."""
         generator = torch.Generator().manual_seed(99)
-        return float(noise_loss(self.average, self.codec.encode(images), generator).mean())
+        return float(noise_loss(self.average, task(self.codec.encode(images), generator).part(0, 1)))
+
+
+def _twin(model: DemoUNet) -> DemoUNet:
+    """A copy with gradients of its own on the same weights."""
+    twin = copy.deepcopy(model)
+    for own, shared in zip(twin.parameters(), model.parameters(), strict=True):
+        own.data = shared.data
+    return twin

@@ -7,6 +7,7 @@ matrices (out, in * kh * kw). Vectors, the first and the last layer stay with Ad
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Executor
 
 import torch
 from torch import Tensor
@@ -30,20 +31,27 @@ class Muon(torch.optim.Optimizer):
     """Updates are as large as Adam's at the same `lr` (RMS 0.2 lr), so both share one schedule."""
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        pool: Executor,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
     ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.pool = pool
+
+    def step(self, closure: None = None) -> None:
+        """One update of every parameter that has a gradient; the pool shares the work."""
+        for group in self.param_groups:
+            ready = [p for p in group["params"] if p.grad is not None]
+            for parameter in ready:
+                self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+            list(self.pool.map(lambda p, group=group: self._update(p, group), ready))
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """One update of every parameter that has a gradient."""
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
-
     def _update(self, parameter: Tensor, group: dict) -> None:
-        velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+        velocity = self.state[parameter]["velocity"]
         velocity.lerp_(parameter.grad, 1.0 - group["momentum"])
         push = parameter.grad.lerp(velocity, group["momentum"]).flatten(1)
         direction = orthogonal(push).view(parameter.shape)
