@@ -79,11 +79,13 @@ class UNetDenoiser:
         if self.announced:
             options[CALL] = Call(float(sigma[0]), {c.uuid: c.role for c in self.conditionings})
         rows, sigmas = x.repeat(len(batch), 1, 1, 1), sigma.repeat(len(batch)).view(-1, 1, 1, 1)
-        context = torch.cat([conditioning.context for conditioning in chosen]).repeat_interleave(len(x), 0).to(x)
+        context = (
+            torch.cat([conditioning.context for conditioning in chosen]).to(x).repeat_interleave(len(x), 0)
+        )
         # The best linear guess for data of unit variance; the network adds to it. Noise comes out as noise.
-        seen = rows / (1 + sigmas**2).sqrt()
-        eps = sigmas / (1 + sigmas**2).sqrt() * seen + self.unet(seen, timestep(sigmas).flatten(), context, options)
-        return rows - sigmas * eps
+        scale = (1 + sigmas**2).sqrt()
+        eps = self.unet(rows / scale, timestep(sigmas).flatten(), context, options)
+        return rows - sigmas * (eps + sigmas * rows / scale**2)
 
 
 def timestep(sigma: Tensor) -> Tensor:
@@ -154,6 +156,10 @@ def mixture_denoiser(centres: Tensor, deviation: float):
         return weight * x + (1 - weight) * mean
 
     return denoise
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float = 1e-12) -> None:
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:

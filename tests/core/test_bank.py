@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from denoisers import FINGERPRINT, capture, descending, gaussian, select, smooth_latent
+from denoisers import FINGERPRINT, assert_close, capture, descending, gaussian, select, smooth_latent
 
 from magicstyle_core.bank import (
     PRECISIONS,
@@ -25,7 +25,8 @@ UP = ascending(descending(2)).float()
 
 
 def trajectory(batch=1, size=(8, 8)):
-    return Trajectory(UP, gaussian((3, batch, 4, *size), 1).float(), gaussian((2, batch, 4, *size), 2).float())
+    latents, residuals = (gaussian((count, batch, 4, *size), count).float() for count in (3, 2))
+    return Trajectory(UP, latents, residuals)
 
 
 def recorded(groups=(1,), dtype=torch.float32):
@@ -136,7 +137,7 @@ def test_features_are_stored_in_the_type_that_was_asked_for(name):
     assert bank.precision == name
     hidden = bank.get(1, KEY, like=shown[1]).hidden
     assert hidden.dtype == torch.float32
-    torch.testing.assert_close(hidden, shown[1], rtol=1e-3, atol=1e-5)
+    assert_close(hidden, shown[1], 1e-3)
     assert torch.equal(hidden, shown[1]) == (name == "fp32")
 
 
@@ -196,8 +197,8 @@ def test_a_schedule_in_another_precision_is_still_the_banks_own(content):
     ids=["stops early", "only zero", "scaled", "ascending", "gap", "one moved", "nan", "other steps"],
 )
 def test_another_schedule_is_refused_with_both_schedules(content, change):
-    with pytest.raises(ValueError, match=r"does not match the bank's.*Bank: .*Got: .*Bank Schedule"):
-        content.trajectory.start_of(change(content.trajectory.sigmas.flip(0)))
+    with pytest.raises(ValueError, match=r"style bank .*another schedule.*Bank: 14.*: .*Bank Schedule"):
+        content.trajectory.start_of(change(content.trajectory.sigmas.flip(0)), "style")
 
 
 def test_residuals_come_in_the_order_of_the_way_back():
@@ -214,8 +215,8 @@ def test_resampling_tokens_is_bilinear_on_the_grid():
     assert feature.on((6, 4)) is feature.hidden
     larger = feature.on((12, 8)).view(12, 8, 2)
     # Inside, cell centres at half steps; rows do not mix with columns.
-    torch.testing.assert_close(larger[1:-1, 1:-1, 0], ((torch.arange(1, 11) - 0.5) / 2)[:, None].expand(10, 6))
-    torch.testing.assert_close(larger[1:-1, 1:-1, 1], ((torch.arange(1, 7) - 0.5) / 2).expand(10, 6))
+    assert_close(larger[1:-1, 1:-1, 0], ((torch.arange(1, 11) - 0.5) / 2)[:, None].expand(10, 6), 1e-6)
+    assert_close(larger[1:-1, 1:-1, 1], ((torch.arange(1, 7) - 0.5) / 2).expand(10, 6), 1e-6)
 
 
 def test_resampling_keeps_type_and_images_apart():

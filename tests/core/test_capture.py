@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from denoisers import Conditioning, UNetDenoiser, capture, descending, select, smooth_latent
+from denoisers import Conditioning, UNetDenoiser, assert_close, capture, descending, select, smooth_latent
 
 from magicstyle_core.attention import CapturePatch
 from magicstyle_core.bank import FeatureRecorder
@@ -55,12 +55,12 @@ def test_content_and_style_in_one_batch_equal_the_two_apart(model, sigmas, metho
     together = capture(model, x, sigmas, method, groups=(2, 1))
     for bank, part in zip(together, (x[:2], x[2:]), strict=True):
         (alone,) = capture(model, part, sigmas, method)
-        torch.testing.assert_close(bank.trajectory.latents, alone.trajectory.latents, rtol=1e-11, atol=1e-11)
+        assert_close(bank.trajectory.latents, alone.trajectory.latents, 1e-11)
         for step in range(1, 5):
             for layer in select(model):
                 one, other = (b.get(step, layer.key, like=x) for b in (bank, alone))
                 assert one.grid == other.grid
-                torch.testing.assert_close(one.hidden, other.hidden, rtol=1e-10, atol=1e-10)
+                assert_close(one.hidden, other.hidden, 1e-10)
 
 
 def test_only_selected_layers_are_kept(model, sigmas):
@@ -80,13 +80,15 @@ def test_no_layers_still_keep_the_trajectory(model, sigmas):
     assert bank.precision == "-"
     way = bank.trajectory
     back = sample(model, way.latents[-1], sigmas, way.residuals_down(4))
-    torch.testing.assert_close(back, way.latents[0], rtol=1e-12, atol=1e-12)
+    assert_close(back, way.latents[0])
 
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_the_sigma_comes_from_the_call_or_from_the_hosts_options(unet, sigmas, announced):
     model = UNetDenoiser(unet, (Conditioning.random("positive", 1),), announced=announced)
-    assert repr(capture(model, smooth_latent(8, 8, 1), sigmas, dtype=torch.float32)[0]).startswith("FeatureBank(")
+    assert repr(capture(model, smooth_latent(8, 8, 1), sigmas, dtype=torch.float32)[0]).startswith(
+        "FeatureBank("
+    )
 
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 13)])

@@ -7,6 +7,7 @@ import torch
 from denoisers import (
     ALPHAS,
     SIGMAS,
+    assert_close,
     descending,
     gaussian,
     gaussian_denoiser,
@@ -46,7 +47,7 @@ def test_one_step_is_ddims_equation_12():
     clean = (z - (1 - ALPHAS[700]).sqrt() * eps) / ALPHAS[700].sqrt()
     expected = ALPHAS[400].sqrt() * clean + (1 - ALPHAS[400]).sqrt() * eps
     down = sample(denoise, x, torch.stack([sigma, target]))
-    torch.testing.assert_close(vp_from_ve(down, target), expected, rtol=1e-12, atol=1e-12)
+    assert_close(vp_from_ve(down, target), expected)
 
 
 def test_plain_inversion_sees_the_current_latent_at_the_target_sigma():
@@ -60,20 +61,20 @@ def test_plain_inversion_sees_the_current_latent_at_the_target_sigma():
     way = FixedPoint()(denoise, gaussian((1, 4, 3, 3), 2), up)
     for step, (z, sigma) in enumerate(seen):
         assert sigma == float(up[step + 1])
-        torch.testing.assert_close(z, vp_from_ve(way.latents[step], up[step]), rtol=1e-12, atol=1e-12)
+        assert_close(z, vp_from_ve(way.latents[step], up[step]))
 
 
 def test_a_step_up_adds_the_noise_seen_at_the_target():
     x, up, denoise = gaussian((1, 4, 3, 3), 3), ascending(descending(1)), gaussian_denoiser(0.8)
     eps = predict_noise(denoise, ve_from_vp(x, up[1]), up[1])
-    torch.testing.assert_close(FixedPoint()(denoise, x, up).latents[1], x + up[1] * eps, rtol=1e-12, atol=1e-12)
+    assert_close(FixedPoint()(denoise, x, up).latents[1], x + up[1] * eps)
 
 
 def test_an_iteration_sees_the_latent_that_the_step_would_reach():
     x, up, denoise = gaussian((1, 4, 3, 3), 3), ascending(descending(1)), gaussian_denoiser(0.8)
     reached = FixedPoint()(denoise, x, up).latents[1]
     expected = x + up[1] * predict_noise(denoise, reached, up[1])
-    torch.testing.assert_close(FixedPoint(1)(denoise, x, up).latents[1], expected, rtol=1e-12, atol=1e-12)
+    assert_close(FixedPoint(1)(denoise, x, up).latents[1], expected)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -82,7 +83,7 @@ def test_inversion_follows_the_closed_form_of_a_gaussians_flow(method):
     up = ascending(descending(1000))
     way = method(gaussian_denoiser(deviation), x, up)
     expected = x * (1 + (up.view(-1, 1, 1, 1, 1) / deviation) ** 2).sqrt()
-    assert relative(way.latents, expected) < 0.01  # measured 2e-3 to 4e-3
+    assert relative(way.latents, expected) < 5e-3  # measured 1.0e-3 to 2.3e-3
 
 
 def test_plain_inversions_error_halves_when_steps_double(mixture, portrait):
@@ -93,22 +94,21 @@ def test_plain_inversions_error_halves_when_steps_double(mixture, portrait):
 
 def test_plain_inversions_error_falls_with_steps_on_the_unet(model):
     x = smooth_latent(8, 8, 10)
-    errors = [there_and_back(FixedPoint(), model, x, steps) for steps in (2, 5, 20, 50)]
+    errors = [there_and_back(FixedPoint(), model, x, steps) for steps in (2, 5, 20)]
     assert errors == sorted(errors, reverse=True)
-    assert errors[-1] < 0.04  # measured 0.018
+    assert errors[-1] < 0.06  # measured 0.043
 
 
-@pytest.mark.parametrize("steps", [10, 20])
-def test_each_fixed_point_iteration_beats_fewer_on_the_unet(model, steps):
+def test_each_fixed_point_iteration_beats_fewer_on_the_unet(model):
     x = smooth_latent(8, 8, 10)
-    plain, once, thrice = (there_and_back(FixedPoint(count), model, x, steps) for count in (0, 1, 3))
-    assert once < plain / 2  # measured 0.33 and 0.18
-    assert thrice < once / 3  # measured 0.13 and 0.04
+    plain, once, thrice = (there_and_back(FixedPoint(count), model, x, 10) for count in (0, 1, 3))
+    assert once < plain / 2  # measured 0.33
+    assert thrice < once / 3  # measured 0.13
 
 
 def test_fixed_point_beats_plain_inversion_on_a_mixture(mixture, portrait):
     plain, once = (there_and_back(FixedPoint(count), mixture, portrait, 50) for count in (0, 1))
-    assert once < plain / 2
+    assert once < plain / 4  # measured 0.13
 
 
 @pytest.mark.parametrize("steps", [1, 2, 50])
@@ -133,11 +133,15 @@ def test_exact_visits_its_own_trajectory_on_the_way_back(mixture, portrait):
     down, visited = descending(6), []
     way = Exact()(mixture, portrait, ascending(down))
     sample(
-        mixture, way.latents[-1], down, way.residuals_down(6), on_step=lambda step, x, x0: visited.append((step, x))
+        mixture,
+        way.latents[-1],
+        down,
+        way.residuals_down(6),
+        on_step=lambda step, x, x0: visited.append((step, x)),
     )
     assert [step for step, _ in visited] == list(range(6))
     for step, x in visited:
-        torch.testing.assert_close(x, way.latents[6 - step], rtol=1e-12, atol=1e-12)
+        assert_close(x, way.latents[6 - step])
 
 
 def test_detail_scales_the_residuals(mixture, portrait):
@@ -147,16 +151,22 @@ def test_detail_scales_the_residuals(mixture, portrait):
         sample(mixture, way.latents[-1], down, way.residuals_down(1), detail) for detail in (0.0, 0.5, 1.0)
     )
     assert torch.equal(without, sample(mixture, way.latents[-1], down))
-    torch.testing.assert_close(half, (without + full) / 2, rtol=1e-12, atol=1e-12)
+    assert_close(half, (without + full) / 2)
     assert relative(without, portrait) > 0.1
 
 
 @pytest.mark.parametrize(
-    ("method", "evaluations"), [(FixedPoint(), 5), (FixedPoint(1), 10), (FixedPoint(3), 20), (Exact(), 6)], ids=str
+    ("method", "evaluations"),
+    [(FixedPoint(), 5), (FixedPoint(1), 10), (FixedPoint(3), 20), (Exact(), 6)],
+    ids=str,
 )
 def test_five_steps_cost_as_many_evaluations_as_promised(method, evaluations):
     calls = []
-    method(lambda x, sigma: (calls.append(sigma), 0.5 * x)[1], gaussian((2, 4, 3, 3), 1), ascending(descending(5)))
+    method(
+        lambda x, sigma: (calls.append(sigma), 0.5 * x)[1],
+        gaussian((2, 4, 3, 3), 1),
+        ascending(descending(5)),
+    )
     assert len(calls) == evaluations
     assert all(sigma.shape == (2,) for sigma in calls)
 
@@ -199,7 +209,7 @@ def test_images_of_a_batch_are_inverted_independently(model, method):
     x, up = smooth_latent(8, 8, 12, batch=3), ascending(descending(2))
     together = method(model, x, up)
     alone = method(model, x[1:2], up)
-    torch.testing.assert_close(together.latents[:, 1:2], alone.latents, rtol=1e-11, atol=1e-11)
+    assert_close(together.latents[:, 1:2], alone.latents, 1e-11)
 
 
 def test_names_tell_the_methods_apart():
@@ -222,4 +232,4 @@ def test_a_denoiser_of_prediction_type_v_takes_the_same_steps(mixture, portrait)
 
     down = descending(4)
     one, other = (Exact()(denoise, portrait, ascending(down)) for denoise in (mixture, through_v))
-    torch.testing.assert_close(one.latents, other.latents, rtol=1e-10, atol=1e-10)
+    assert_close(one.latents, other.latents, 1e-10)

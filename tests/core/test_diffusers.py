@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from denoisers import ALPHAS, SIGMAS, gaussian, mixture_denoiser
+from denoisers import ALPHAS, SIGMAS, assert_close, gaussian, mixture_denoiser
 
 from magicstyle_core.ddim import FixedPoint, predict_noise, sample
 from magicstyle_core.schedule import ascending, ve_from_vp, vp_from_ve
@@ -12,10 +12,10 @@ STEPS = 20
 
 
 def scheduler(name):
-    import diffusers.schedulers.scheduling_ddim
-    import diffusers.schedulers.scheduling_ddim_inverse as inverse
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim_inverse import DDIMInverseScheduler
 
-    kind = {"down": diffusers.schedulers.scheduling_ddim.DDIMScheduler, "up": inverse.DDIMInverseScheduler}[name]
+    kind = {"down": DDIMScheduler, "up": DDIMInverseScheduler}[name]
     scheduler = kind(
         beta_start=0.00085,
         beta_end=0.012,
@@ -25,7 +25,7 @@ def scheduler(name):
         timestep_spacing="leading",
         steps_offset=1,
     )
-    torch.testing.assert_close(scheduler.alphas_cumprod.double(), ALPHAS, rtol=1e-4, atol=1e-6)
+    assert_close(scheduler.alphas_cumprod.double(), ALPHAS, 1e-6)
     scheduler.alphas_cumprod = ALPHAS  # the same numbers in double precision
     scheduler.set_timesteps(STEPS)
     return scheduler
@@ -60,10 +60,6 @@ def noise_of(denoise, z, timestep):
     return predict_noise(denoise, ve_from_vp(z, SIGMAS[timestep]), SIGMAS[timestep])
 
 
-def close(actual, expected):
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
-
-
 def test_timesteps_are_the_ones_that_papers_use(down, up):
     assert down.timesteps.tolist() == list(range(951, 0, -50))
     assert up.timesteps.tolist() == list(range(1, 1000, 50))
@@ -75,7 +71,7 @@ def test_one_step_down(down, denoise, clean, step):
     z = vp_from_ve(clean + ours[step] * gaussian(clean.shape, 3), ours[step])
     theirs = down.step(noise_of(denoise, z, timestep), timestep, z).prev_sample
     back = sample(denoise, ve_from_vp(z, ours[step]), ours[step : step + 2])
-    close(vp_from_ve(back, ours[step + 1]), theirs)
+    assert_close(vp_from_ve(back, ours[step + 1]), theirs, 1e-9)
 
 
 @pytest.mark.parametrize("step", [0, 7, STEPS - 1])
@@ -85,7 +81,7 @@ def test_one_step_up_from_the_clean_latent_or_between(down, up, denoise, clean, 
     theirs = up.step(noise_of(denoise, z, timestep), timestep, z).prev_sample
     # A step that begins above sigma 0 is the second step of a schedule of two: only its latent matters.
     way = FixedPoint()(denoise, ve_from_vp(z, ours[step]), ours[step : step + 2])
-    close(vp_from_ve(way.latents[1], ours[step + 1]), theirs)
+    assert_close(vp_from_ve(way.latents[1], ours[step + 1]), theirs, 1e-9)
 
 
 def test_the_whole_way_up_and_down(down, up, denoise, clean):
@@ -93,7 +89,7 @@ def test_the_whole_way_up_and_down(down, up, denoise, clean):
     way = FixedPoint()(denoise, clean, ascending(ours))
     for step, timestep in enumerate(up.timesteps.tolist(), 1):
         z = up.step(noise_of(denoise, z, timestep), timestep, z).prev_sample
-        close(vp_from_ve(way.latents[step], way.sigmas[step]), z)
+        assert_close(vp_from_ve(way.latents[step], way.sigmas[step]), z, 1e-9)
     for timestep in down.timesteps.tolist():
         z = down.step(noise_of(denoise, z, timestep), timestep, z).prev_sample
-    close(sample(denoise, way.latents[-1], ours), z)
+    assert_close(sample(denoise, way.latents[-1], ours), z, 1e-9)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from denoisers import ALPHAS, SIGMAS, descending, gaussian
+from denoisers import ALPHAS, SIGMAS, assert_close, descending, gaussian
 
 from magicstyle_core.schedule import SigmaWindow, ascending, find_step, format_sigmas, ve_from_vp, vp_from_ve
 
@@ -13,13 +13,13 @@ def test_the_papers_form_of_a_noisy_latent():
     x0, noise = gaussian((2, 4, 5, 6), 1), gaussian((2, 4, 5, 6), 2)
     for index in (0, 500, 999):
         z = ALPHAS[index].sqrt() * x0 + (1 - ALPHAS[index]).sqrt() * noise
-        torch.testing.assert_close(vp_from_ve(x0 + SIGMAS[index] * noise, SIGMAS[index]), z, rtol=1e-12, atol=1e-12)
+        assert_close(vp_from_ve(x0 + SIGMAS[index] * noise, SIGMAS[index]), z)
 
 
 def test_the_two_forms_are_inverses_and_agree_on_clean_latents():
     x = gaussian((1, 4, 3, 3), 3)
     for sigma in SIGMAS[[0, 300, 999]]:
-        torch.testing.assert_close(ve_from_vp(vp_from_ve(x, sigma), sigma), x, rtol=1e-14, atol=1e-14)
+        assert_close(ve_from_vp(vp_from_ve(x, sigma), sigma), x, 1e-14)
     assert torch.equal(vp_from_ve(x, torch.tensor(0.0)), x)
 
 
@@ -32,7 +32,8 @@ def test_ascending_flips_a_sampling_schedule(steps):
 
 
 @pytest.mark.parametrize(
-    "sigmas", [[], [0.0], [5.0], [5.0, 1.0], [5.0, 5.0, 0.0], [1.0, 2.0, 0.0], [math.nan, 1.0, 0.0], [2.0, 1.0, -1.0]]
+    "sigmas",
+    [[], [0.0], [5.0], [5.0, 1.0], [5.0, 5.0, 0.0], [1.0, 2.0, 0.0], [math.nan, 1.0, 0.0], [2.0, 1.0, -1.0]],
 )
 def test_a_schedule_that_does_not_fall_strictly_to_zero_is_refused(sigmas):
     with pytest.raises(ValueError, match=r"fall strictly to 0.*scheduler"):

@@ -111,7 +111,8 @@ class ThinUNet(nn.Module):
         thin, wide = WIDTHS
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.first, self.last = nn.Conv2d(CHANNELS, thin, 3, padding=1), nn.Conv2d(thin, CHANNELS, 3, padding=1)
+            self.first = nn.Conv2d(CHANNELS, thin, 3, padding=1)
+            self.last = nn.Conv2d(thin, CHANNELS, 3, padding=1)
             self.norm = nn.GroupNorm(8, thin)
             self.down, self.up = nn.Conv2d(thin, thin, 3, 2, 1), nn.Conv2d(wide, wide, 3, padding=1)
             shapes = {
@@ -132,7 +133,7 @@ class ThinUNet(nn.Module):
                 }
             )
             for name, parameter in self.named_parameters():
-                # Sharper attention than at initialisation: where all keys weigh the same, many laws hold for free.
+                # Sharper than at initialisation: where all keys weigh the same, many laws hold for free.
                 if "attn1.to_q" in name or "attn1.to_k" in name:
                     parameter.data *= 3
         self.double().requires_grad_(False)

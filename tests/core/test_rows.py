@@ -1,0 +1,162 @@
+"""The result does not depend on how the host orders and splits rows (law 7)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from denoisers import Conditioning, UNetDenoiser, assert_close, capture, select, smooth_latent
+from formulas import look
+
+from magicstyle_core.attention import FusionPatch
+from magicstyle_core.ddim import sample
+from magicstyle_core.fusion import FeatureFusion
+
+FFA = FeatureFusion()
+ARRANGEMENTS = ["together", "apart", "reversed"]
+OPTIONS = {
+    "full": {},
+    "half strength": {"strength": 0.5},
+    "positive rows": {"rows": "positive"},
+    "positive rows at half strength": {"rows": "positive", "strength": 0.5},
+}
+
+
+@pytest.fixture(scope="module")
+def portraits(model, sigmas):
+    """Bank of three portraits."""
+    return capture(model, smooth_latent(8, 8, 40, batch=3), sigmas)[0]
+
+
+@pytest.fixture(scope="module")
+def styles(model, sigmas):
+    """Bank of three styles."""
+    return capture(model, smooth_latent(8, 8, 50, batch=3), sigmas)[0]
+
+
+@pytest.fixture(scope="module")
+def alone(model, portraits, styles, sigmas):
+    """The same portraits and styles, each inverted by itself."""
+    return [
+        [capture(model, image, sigmas)[0] for image in bank.trajectory.latents[0].split(1)]
+        for bank in (portraits, styles)
+    ]
+
+
+def patch(model, content, style, rule=FFA, **options):
+    return FusionPatch(rule, content, style, select(model), **options)
+
+
+def run(model, bank, sigmas):
+    return sample(model, bank.trajectory.latents[-1], sigmas)
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS[1:])
+def test_conditionings_may_run_together_apart_or_the_other_way_round(
+    guided, portraits, styles, sigmas, arrangement, options
+):
+    patched = guided.patched(patch(guided, portraits, styles, **options))
+    one, other = (
+        run(patched, portraits, sigmas),
+        run(replace(patched, arrangement=arrangement), portraits, sigmas),
+    )
+    assert_close(one, other, 1e-10)  # measured 6e-15
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("many_styles", [True, False], ids=["a style each", "one style"])
+def test_three_portraits_in_a_batch_equal_each_alone(
+    guided, portraits, styles, style, alone, sigmas, many_styles, options
+):
+    chosen = styles if many_styles else style
+    together = run(guided.patched(patch(guided, portraits, chosen, **options)), portraits, sigmas)
+    for row, portrait, own in zip(together.split(1), *alone, strict=True):
+        single = patch(guided, portrait, own if many_styles else style, **options)
+        assert_close(row, run(guided.patched(single), portrait, sigmas), 1e-10)
+
+
+@pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_positive_rows_leave_the_negative_conditioning_alone(
+    guided, content, style, sigmas, arrangement, strength
+):
+    """Guidance is linear in the two estimates: one from the fused model, the other from the plain one."""
+    x, sigma = content.trajectory.latents[-1], sigmas[:1]
+
+    def estimate(conditioning, *patches):
+        return replace(guided.patched(*patches), conditionings=(conditioning,))(x, sigma)
+
+    positive, negative = guided.conditionings
+    styled = estimate(positive, patch(guided, content, style, strength=strength))
+    plain = estimate(negative)
+    limited = guided.patched(patch(guided, content, style, rows="positive", strength=strength))
+    expected = plain + guided.cfg * (styled - plain)
+    assert_close(replace(limited, arrangement=arrangement)(x, sigma), expected, 1e-11)
+
+
+def test_a_negative_conditioning_alone_is_bit_equal_to_the_unpatched_model(guided, content, style, sigmas):
+    patched = replace(guided.patched(patch(guided, content, style, rows="positive")), arrangement="apart")
+    batch, x = [1], content.trajectory.latents[-1]
+    assert torch.equal(patched._evaluate(x, sigmas[:1], batch), guided._evaluate(x, sigmas[:1], batch))
+    assert not torch.equal(patched._evaluate(x, sigmas[:1], [0]), guided._evaluate(x, sigmas[:1], [0]))
+
+
+def test_an_unknown_conditioning_counts_as_positive(guided, content, style, sigmas):
+    x = content.trajectory.latents[-1]
+    everywhere, limited = (
+        replace(guided.patched(patch(guided, content, style, rows=rows)), announced=False)(x, sigmas[:1])
+        for rows in ("all", "positive")
+    )
+    assert torch.equal(everywhere, limited)
+
+
+@pytest.mark.parametrize("arrangement", ["together", "reversed"])
+def test_conditionings_that_share_a_uuid_are_told_apart_by_their_index(
+    guided, content, style, sigmas, arrangement
+):
+    """The host copies a conditioning, uuid and all, to fill an area that only the other one has."""
+    x, positive, negative = content.trajectory.latents[-1], *guided.conditionings
+    limited = replace(guided.patched(patch(guided, content, style, rows="positive")), arrangement=arrangement)
+    shared = replace(limited, conditionings=(positive, negative._replace(uuid=positive.uuid)))
+    assert_close(shared(x, sigmas[:1]), limited(x, sigmas[:1]), 1e-11)
+
+
+def test_several_positive_conditionings_are_all_styled(unet, content, style, sigmas):
+    conditionings = tuple(Conditioning.random("positive", seed)._replace(uuid=seed) for seed in (1, 2))
+    model = UNetDenoiser(unet, conditionings)
+    x = content.trajectory.latents[-1]
+    everywhere, limited = (
+        model.patched(patch(model, content, style, rows=rows))(x, sigmas[:1]) for rows in ("all", "positive")
+    )
+    assert torch.equal(everywhere, limited)
+
+
+@pytest.mark.parametrize(
+    ("role", "arguments"), [("content", ("portraits", "style")), ("style", ("content", "styles"))]
+)
+def test_a_bank_of_another_number_of_images_is_refused(request, model, sigmas, role, arguments):
+    banks = [request.getfixturevalue(name) for name in arguments]
+    x = smooth_latent(8, 8, 1, batch=2)
+    with pytest.raises(
+        ValueError, match=rf"The {role} bank holds 3 images and the running batch 2\. Give one {role}"
+    ):
+        model.patched(patch(model, *banks))(x, sigmas[:1].expand(2))
+
+
+def test_one_portraits_bank_serves_a_batch_of_variants(model, content, style, sigmas):
+    x = content.trajectory.latents[-1] + smooth_latent(8, 8, 1, batch=3)
+    patched = model.patched(patch(model, content, style))
+    together = patched(x, sigmas[:1].expand(3))
+    alone = torch.cat([patched(row, sigmas[:1]) for row in x.split(1)])
+    assert_close(together, alone, 1e-11)
+
+
+def test_every_row_is_styled_with_its_own_image(guided, portraits, styles, sigmas):
+    """Chunk-major: row 0 and row 3 are the first portrait."""
+    patched = guided.patched(patch(guided, portraits, styles))
+    seen = look(patched, portraits.trajectory.latents[-1], sigmas[:1])
+    for name, layer in seen.items():
+        attention = guided.unet.block(name).attn1
+        content, style = (bank.get(4, name, like=layer.live).hidden for bank in (portraits, styles))
+        expected = attention(0.8 * content + 0.2 * style, style, style).repeat(2, 1, 1)
+        assert_close(layer.output, expected, 1e-11)
