@@ -44,14 +44,13 @@ def csdi(content=None, style=None, loader=None, **inversion):
 
 
 def ffa(source="model", **changes):
-    return node(
-        "MagicStyle_FFA", model=[source, 0], content_bank=["csdi", 0], style_bank=["csdi", 1], **{**FFA, **changes}
-    )
+    inputs = {"model": [source, 0], "content_bank": ["csdi", 0], "style_bank": ["csdi", 1], **FFA, **changes}
+    return node("MagicStyle_FFA", **inputs)
 
 
 def fff(source, style=True, **changes):
     inputs = {"style_bank": ["csdi", 1]} if style else {}
-    return node("MagicStyle_FusedSampler", model=[source, 0], content_bank=["csdi", 0], **inputs, **{**FFF, **changes})
+    return node("MagicStyle_FusedSampler", model=[source, 0], content_bank=["csdi", 0], **{**inputs, **FFF, **changes})
 
 
 def full(ffa_changes=None, fff_changes=None, **csdi_changes):

@@ -1,7 +1,6 @@
 """The pack's nodes among others: stock samplers, LoRA, guidance, split rows, and two patches in a chain."""
 
 import comfy.model_management
-import comfy.sd
 import nodes
 import pytest
 import torch
@@ -156,7 +155,11 @@ def prompted(tokens, rows, **fff_changes):
 def test_rows_may_come_together_or_apart(run, rows, monkeypatch):
     """With little memory the host evaluates positive and negative one after the other."""
     together = run(prompted(77, rows))["result"]
-    monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda *_args, **_options: 1)
+
+    def little(device=None, torch_free_too=False):
+        return (1, 1) if torch_free_too else 1
+
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", little)
     from conftest import Executor
 
     apart = Executor().run(prompted(77, rows))["result"]

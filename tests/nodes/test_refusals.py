@@ -85,8 +85,9 @@ def test_refuses_another_size_than_the_content(run):
 
 
 def test_refuses_as_many_styles_as_there_are_not_portraits(run):
-    message = failure(run, full(content={"batch": 3}, style={"batch": 2}))
-    assert "style bank holds 2 images and the running batch 3" in message
+    for color in ("adain", "none"):
+        message = failure(run, full(content={"batch": 3}, style={"batch": 2}, fff_changes={"color": color}))
+        assert "style bank holds 2 images" in message and "3" in message and "Give one style" in message
 
 
 def test_refuses_a_prompt_of_another_text_encoder(run):
