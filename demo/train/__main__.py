@@ -25,7 +25,7 @@ PLANS = {
     64: Plan("stage64", size=64, batch=24, steps=3000, rate=2e-3, settle=800),
     128: Plan("stage128", size=128, batch=8, steps=20000, rate=1.2e-3, settle=800, seed=1),
 }
-PICTURES = {128: 24, 256: 6}  # files of 500 pictures by size
+PICTURES = {128: 24, 256: 4}  # files of 500 pictures by size
 
 
 def codec(folder: Path) -> PatchCodec:
