@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 
 from .host import find_host
-from .report import PREEXEC, DevError, clean_environment, say
+from .report import PREEXEC, DevError, say
 from .server import ROOT
-from .tools import test_tools
+from .tools import test_environment
 
 
 def bench(options: argparse.Namespace, arguments: list[str]) -> int:
@@ -25,12 +24,5 @@ def bench(options: argparse.Namespace, arguments: list[str]) -> int:
         )
     found = find_host(options.host)
     options.out.mkdir(parents=True, exist_ok=True)
-    environment = clean_environment(
-        {
-            "COMFYUI_PATH": str(found.path),
-            "COMFYUI_PYTHON": found.python,
-            "PYTHONPATH": os.pathsep.join((str(ROOT), str(test_tools(found.python)))),
-        }
-    )
     command = [found.python, str(folder / f"{options.name}.py"), "--out", str(options.out), *arguments]
-    return subprocess.call(command, cwd=ROOT, env=environment, preexec_fn=PREEXEC)
+    return subprocess.call(command, cwd=ROOT, env=test_environment(found), preexec_fn=PREEXEC)

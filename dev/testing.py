@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 from .cache import cache_folder
 from .host import Host, find_host
-from .report import PREEXEC, clean_environment, say
+from .report import PREEXEC, say
 from .server import ROOT
-from .tools import browser, test_tools
+from .tools import browser, test_environment
 
 FAST = (("core", "nodes"),)  # one process: both import torch, one imports ComfyUI
 SLOW = (("server",), ("browser",))
@@ -30,7 +30,7 @@ NO_BROWSER = (
 
 def test(options: argparse.Namespace, arguments: list[str]) -> int:
     found = find_host(options.host)
-    environment = _environment(found)
+    environment = test_environment(found)
     strict = options.ci or os.environ.get("CI", "").lower() not in ("", "0", "false")
     if any(a.split("::")[0].startswith("tests") for a in arguments):
         groups = [([], arguments)]  # the caller names the tests
@@ -53,20 +53,6 @@ def test(options: argparse.Namespace, arguments: list[str]) -> int:
         if paths or rest:
             broken |= _pytest(found, environment, [*paths, *rest], counts)
     return _close(counts, time.monotonic() - begin, broken, strict)
-
-
-def _environment(host: Host) -> dict[str, str]:
-    path = [str(test_tools(host.python)), os.environ.get("PYTHONPATH", "")]
-    return clean_environment(
-        {
-            "COMFYUI_PATH": str(host.path),
-            "COMFYUI_PYTHON": host.python,
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
-            "HF_HUB_OFFLINE": "1",
-            "DO_NOT_TRACK": "1",
-        }
-    )
 
 
 def _pytest(host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str]) -> bool:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .cache import entry
+from .host import Host
 from .installer import Installer
-from .report import DevError, run, say, step
+from .report import QUIET, DevError, clean_environment, run, say, step
 
 TEST_TOOLS = (
     "pytest==9.2.0",
@@ -45,6 +46,20 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def test_tools(python: str) -> Path:
     """The folder with pytest and its company for this Python."""
     return _packages("test-tools", "test tools", TEST_TOOLS, python)
+
+
+def test_environment(host: Host) -> dict[str, str]:
+    """Environment of tests and benchmarks: which ComfyUI, and where pytest is."""
+    path = [str(test_tools(host.python)), os.environ.get("PYTHONPATH", "")]
+    return clean_environment(
+        {
+            **QUIET,
+            "COMFYUI_PATH": str(host.path),
+            "COMFYUI_PYTHON": host.python,
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
+        }
+    )
 
 
 def linters(python: str) -> Path:
