@@ -5,6 +5,7 @@ import comfy.utils
 import pytest
 import torch
 from graphs import FFA, FFF, INVERSION, error_of, keep, latent, node
+from thin_models import fill, fill_unet
 
 # The smallest that the host's detection takes for SD 1.5, with attention at one and at two resolutions.
 LAYOUTS = {
@@ -22,18 +23,18 @@ def checkpoint(folder, layout):
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
     from comfy.taesd.taesd import TAESD
 
-    torch.manual_seed(0)
     config = {
         "image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "context_dim": 768,
         "num_heads": 8, "num_head_channels": -1, "use_spatial_transformer": True, "transformer_depth_middle": 1,
         "use_linear_in_transformer": False, "adm_in_channels": None, "use_temporal_attention": False, "legacy": False,
         **LAYOUTS[layout],
     }  # fmt: skip
-    unet = UNetModel(**config, dtype=torch.float32, device="cpu", operations=torch.nn)
-    unet.out[2].weight.data.normal_(0, 0.02)
+    unet = UNetModel(**config, dtype=torch.float32, device="cpu")
+    fill_unet(unet, seed=0)
     tensors = {f"model.diffusion_model.{key}": value.half() for key, value in unet.state_dict().items()}
-    taesd = TAESD(latent_channels=4).state_dict()
-    tensors |= {f"first_stage_model.{key}": value.half() for key, value in taesd.items()}
+    taesd = TAESD(latent_channels=4)
+    fill(taesd, seed=1)
+    tensors |= {f"first_stage_model.{key}": value.half() for key, value in taesd.state_dict().items()}
     tensors["first_stage_model.vae_scale"] = torch.tensor(0.18215)
     tensors["first_stage_model.vae_shift"] = torch.tensor(0.0)
     name = f"{layout.replace(' ', '_')}.safetensors"

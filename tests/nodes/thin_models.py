@@ -28,21 +28,31 @@ CLASSES = {
 
 
 def build(layout: str = "SD15", seed: int = 0, v_prediction: bool = False, **changes) -> ModelPatcher:
-    """A random UNet whose noise prediction is smooth, as a trained one's is: small gain at the output."""
+    """A random UNet of a layout."""
     config_class, unet_config, model_class = CLASSES[layout]
     config = config_class({**unet_config, **changes})
     config.unet_config = {**unet_config, **changes}
     config.manual_cast_dtype = None
     kind = comfy.model_base.ModelType.V_PREDICTION if v_prediction else comfy.model_base.ModelType.EPS
     model = model_class(config, model_type=kind)
+    fill_unet(model.diffusion_model, seed)
+    return ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def fill(module: torch.nn.Module, seed: int) -> None:
+    """Random weights: the host leaves them uninitialised."""
     generator = torch.Generator().manual_seed(seed)
-    for name, weight in model.diffusion_model.named_parameters():  # the host leaves them uninitialised
+    for name, weight in module.named_parameters():
         if weight.ndim > 1:
             weight.data = torch.randn(weight.shape, generator=generator) * (0.7 / math.sqrt(weight[0].numel()))
         else:
             weight.data = torch.ones_like(weight) if name.endswith("weight") else torch.zeros_like(weight)
-    model.diffusion_model.out[2].weight.data *= 0.1
-    return ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def fill_unet(unet: torch.nn.Module, seed: int) -> None:
+    """Random weights whose noise prediction is smooth, as a trained one's is: small gain at the output."""
+    fill(unet, seed)
+    unet.out[2].weight.data *= 0.1
 
 
 class FluxLike(torch.nn.Module):
