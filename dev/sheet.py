@@ -1,6 +1,7 @@
-"""Put pictures of equal height side by side, each with a label. Run with a Python that has Pillow:
+"""Put pictures side by side, each with a label. Run with a Python that has Pillow:
+``python sheet.py OUT.png "label=file" ...``
 
-python sheet.py OUT.png "label=file" ...
+All are cropped about their centre to the shape of the last, as the graphs crop what they load.
 """
 
 from __future__ import annotations
@@ -14,10 +15,9 @@ HEIGHT, GAP, BAND = 512, 12, 36
 
 def sheet(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
     """A white sheet: the pictures in a row, their labels below."""
-    scaled = [
-        (label, p.resize((round(p.width * HEIGHT / p.height), HEIGHT), Image.Resampling.LANCZOS))
-        for label, p in pictures
-    ]
+    last = pictures[-1][1]
+    size = (round(last.width * HEIGHT / last.height), HEIGHT)
+    scaled = [(label, ImageOps.fit(p, size, Image.Resampling.LANCZOS)) for label, p in pictures]
     width = sum(p.width for _, p in scaled) + GAP * (len(scaled) + 1)
     page = Image.new("RGB", (width, HEIGHT + GAP + BAND), "white")
     draw, font, left = ImageDraw.Draw(page), ImageFont.load_default(size=20), GAP
