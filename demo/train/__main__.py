@@ -50,8 +50,7 @@ def held_out(size: int) -> torch.Tensor:
 def train(folder: Path, stage: int, minutes: float, workers: int) -> None:
     """Run one stage with whatever pictures are ready."""
     files = [(path, 1.0) for path in dataset.finished(folder, 128)]
-    if stage == 128:
-        files += [(path, 1.0) for path in dataset.finished(folder, 256)]
+    files += [(path, 2.0) for path in dataset.finished(folder, 256)]
     trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage), workers)
     earlier = folder / f"{PLANS[64].name}.safetensors"
     trainer.resume(earlier if stage == 128 and earlier.exists() else None)

@@ -117,16 +117,15 @@ def decibels(a: Tensor, b: Tensor) -> float:
 
 
 @torch.no_grad()
-def evaluate(path: Path, size: int, steps: int, out: Path, kinds: Sequence[str] = STYLES) -> None:
+def evaluate(path: Path, size: int, steps: int, out: Path, kinds: Sequence[str], contents: int) -> None:
     """Print inversion errors and write a sheet: content, references, results, one row per content."""
     unet, codec, record = load(path)
     network = Network(unet)
-    contents = _contents(size)
     references = _references(size, kinds)
     print(f"{path.name}: {record.get('steps')} steps; {size} px, {steps} inversion steps")
     style_noise, style_features = network.invert(codec.encode(references), steps, 0)
     rows = [[torch.ones_like(references[0]), torch.ones_like(references[0]), *references]]
-    for name, image in contents:
+    for name, image in _contents(size)[:contents]:
         latents = codec.encode(image[None])
         noise, features = network.invert(latents, steps, 1)
         plain = codec.decode(network.generate(noise, steps))
@@ -200,9 +199,15 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("sheet.png"))
+    parser.add_argument("--styles", default=",".join(STYLES), help="kinds, comma separated")
+    parser.add_argument(
+        "--contents", type=int, default=5, help="the two photographs, then rendered portraits"
+    )
     options = parser.parse_args()
     torch.set_num_threads(2)
-    evaluate(options.weights, options.size, options.steps, options.out)
+    evaluate(
+        options.weights, options.size, options.steps, options.out, options.styles.split(","), options.contents
+    )
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+WHOLE = 0.25  # share of pictures of twice the size that are reduced instead of cropped
+
 
 class Pictures:
     """A weighted mix of image files, each an .npy of uint8 (N, S, S, 3), read as crops of `size` pixels.
 
-    Files whose pictures are larger than `size` give random crops; of twice the size, half of them are reduced
+    Files whose pictures are larger than `size` give random crops; of twice the size, some are reduced
     as a whole instead. Pictures are mirrored at random.
     """
 
@@ -34,7 +36,7 @@ class Pictures:
         self, images: np.ndarray, which: float, top: float, left: float, mirror: float, whole: float
     ) -> np.ndarray:
         image = images[int(which * len(images))]
-        if image.shape[0] == 2 * self.size and whole < 0.5:
+        if image.shape[0] == 2 * self.size and whole < WHOLE:
             image = image.reshape(self.size, 2, self.size, 2, 3).mean((1, 3)).round().astype(np.uint8)
         free = image.shape[0] - self.size + 1
         y, x = int(top * free), int(left * free)
