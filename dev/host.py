@@ -96,11 +96,13 @@ def _own_host(path: Path, version: str | None) -> Host:
             f"COMFYUI_PATH is ComfyUI {host.version}, but --host asks for {version}.",
             "Unset COMFYUI_PATH to use the built hosts.",
         )
-    run(
-        [host.python, "-c", "import torch, aiohttp, safetensors"],
-        f"{host.python} cannot run ComfyUI",
-        "Set COMFYUI_PYTHON to the Python of that ComfyUI.",
-    )
+    needs = ("torch", "aiohttp", "av")
+    look = f"from importlib.util import find_spec as f; print(*(m for m in {needs} if not f(m)))"
+    if missing := run([host.python, "-c", look], f"{host.python} does not run").strip():
+        raise DevError(
+            f"{host.python} cannot run ComfyUI: it has no {missing.replace(' ', ', ')}.",
+            "Set COMFYUI_PYTHON to the Python of that ComfyUI.",
+        )
     return host
 
 
