@@ -32,7 +32,7 @@ class Weighted:
 
     def __call__(self, live, content, style):
         inputs = (
-            AttentionInputs(content.hidden, style.hidden, style.hidden),
+            AttentionInputs(content.hidden, style.hidden, style.hidden.flip(1)),
             AttentionInputs(content.hidden, content.hidden, content.hidden),
             live,
         )
@@ -125,10 +125,10 @@ def test_branches_are_summed_by_their_weights(guided, content, style, running, s
 
 
 def test_a_weight_of_one_on_one_branch_is_that_branch(model, content, style, running, sigma):
-    only_style = Weighted(lambda n: (n.new_ones(1, n.shape[1], 1), n.new_zeros(1, n.shape[1], 1), 0.0))
+    only_content = Weighted(lambda n: (n.new_zeros(1, n.shape[1], 1), n.new_ones(1, n.shape[1], 1), 0.0))
     stacked, single = (
         look(model.patched(FusionPatch(rule, content, style, select(model))), running, sigma)
-        for rule in (only_style, FeatureFusion(alpha=1, beta=0))
+        for rule in (only_content, FeatureFusion(alpha=1, beta=0, keys="content"))
     )
     for name in single:
         assert_close(stacked[name].output, single[name].output)

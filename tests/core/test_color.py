@@ -37,6 +37,7 @@ def test_the_result_differs_from_the_latent_by_an_affine_map_per_channel(latent,
 def test_strength_zero_returns_the_latent_bit_for_bit(latent, reference):
     assert torch.equal(adain(latent, reference, 0.0), latent)
     assert torch.equal(adain(latent.half(), reference.half(), 0), latent.half())
+    assert torch.equal(adain(latent, reference * float("nan"), 0), latent)
 
 
 def test_strength_blends_linearly(latent, reference):

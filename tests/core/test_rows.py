@@ -47,7 +47,8 @@ def patch(model, content, style, rule=FFA, **options):
 
 
 def run(model, bank, sigmas):
-    return sample(model, bank.trajectory.latents[-1], sigmas)
+    """The last two steps."""
+    return sample(model, bank.trajectory.latents[2], sigmas[2:])
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -99,6 +100,11 @@ def test_a_negative_conditioning_alone_is_bit_equal_to_the_unpatched_model(guide
     batch, x = [1], content.trajectory.latents[-1]
     assert torch.equal(patched._evaluate(x, sigmas[:1], batch), guided._evaluate(x, sigmas[:1], batch))
     assert not torch.equal(patched._evaluate(x, sigmas[:1], [0]), guided._evaluate(x, sigmas[:1], [0]))
+
+
+def test_a_negative_conditioning_alone_never_touches_the_banks(guided, content, sigmas):
+    patched = guided.patched(patch(guided, None, None, rows="positive"))
+    patched._evaluate(content.trajectory.latents[-1], sigmas[:1], [1])
 
 
 def test_an_unknown_conditioning_counts_as_positive(guided, content, style, sigmas):
