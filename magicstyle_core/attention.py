@@ -137,9 +137,7 @@ class FusionPatch:
             )
         return Feature(hidden.repeat(rows // images, 1, 1), grid)
 
-    def _row_strength(
-        self, n: Tensor, call: Call, extra_options: Mapping[str, Any]
-    ) -> float | Tensor | None:
+    def _row_strength(self, n: Tensor, call: Call, extra_options: Mapping[str, Any]) -> float | Tensor | None:
         """Strength of the rows: one number if it is the same for all, None if it is 0 for all."""
         if self.rows == "all":
             return self.strength

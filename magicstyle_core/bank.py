@@ -210,9 +210,7 @@ class FeatureRecorder:
         return banks
 
 
-def estimate_bytes(
-    layers: LayerSelection, steps: int, batch: int, size: tuple[int, int], dtype: torch.dtype
-) -> int:
+def estimate_bytes(layers: LayerSelection, steps: int, batch: int, size: tuple[int, int], dtype: torch.dtype) -> int:
     """Memory that the features of ``batch`` images will take, for a latent of ``size (H, W)``."""
     tokens = sum(layer.channels * layer.grid(*size)[0] * layer.grid(*size)[1] for layer in layers)
     return tokens * steps * batch * dtype.itemsize

@@ -58,9 +58,7 @@ class FixedPoint:
     def __str__(self) -> str:
         return f"fixed_point({self.iterations})" if self.iterations else "ddim"
 
-    def __call__(
-        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None
-    ) -> Trajectory:
+    def __call__(self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None) -> Trajectory:
         latents = [x.cpu()]
         for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
             # The network sees today's latent, rescaled so that its input has the variance it expects there.
@@ -87,9 +85,7 @@ class Exact:
     def __str__(self) -> str:
         return "exact"
 
-    def __call__(
-        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None
-    ) -> Trajectory:
+    def __call__(self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None) -> Trajectory:
         latents, residuals = [x.cpu()], []
         # A clean latent has no noise to predict: the first step borrows the prediction at its target.
         eps = predict_noise(denoise, ve_from_vp(x, sigmas[1]), sigmas[1])

@@ -102,9 +102,7 @@ class StandardAttention:
         return [Branch(live)]
 
 
-def with_strength(
-    branches: Sequence[Branch], live: AttentionInputs, strength: float | Tensor
-) -> Sequence[Branch]:
+def with_strength(branches: Sequence[Branch], live: AttentionInputs, strength: float | Tensor) -> Sequence[Branch]:
     """Blend ``branches`` with the unpatched attention: 0 is unpatched, 1 the rule, above 1 extrapolates.
 
     ``strength`` is a number or ``(B or 1, T or 1, 1)``.

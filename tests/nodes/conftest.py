@@ -24,11 +24,12 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()  # before any other import of the host
 
+import torch  # noqa: E402
 import utils.install_util  # noqa: E402, F401  before nodes, which puts comfy/utils.py in the way
+
 import execution  # noqa: E402
 import folder_paths  # noqa: E402
 import nodes  # noqa: E402
-import torch  # noqa: E402
 
 
 class Server:
@@ -53,9 +54,7 @@ class Executor:
         self.server = Server()
         self.kept = {}
         sizes = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
-        self.executor = execution.PromptExecutor(
-            self.server, cache_type=execution.CacheType[cache], cache_args=sizes
-        )
+        self.executor = execution.PromptExecutor(self.server, cache_type=execution.CacheType[cache], cache_args=sizes)
 
     def run(self, prompt):
         """Outputs of the test's Keep nodes by name; AssertionError with the node's message on failure."""

@@ -1,11 +1,12 @@
 """The portrait graph's nodes on checkpoints of the SD 1.5 layout, through the stock loader."""
 
-import comfy.sd
-import comfy.utils
 import pytest
 import torch
 from graphs import FFA, FFF, INVERSION, error_of, keep, latent, node
 from thin_models import fill, fill_unet
+
+import comfy.sd
+import comfy.utils
 
 # The smallest that the host's detection takes for SD 1.5, with attention at one and at two resolutions.
 LAYOUTS = {
@@ -53,11 +54,13 @@ def test_stock_loader_to_stylized_latent_and_picture(run, host, layout, caplog):
         "style": latent(2, **size),
         "prompt": node("TestPrompt", seed=3, tokens=77, width=768),
         "csdi": node(
-            "MagicStyle_CSDI", model=["load", 0], content=["content", 0], style=["style", 0], conditioning=["prompt", 0],
-            **{**INVERSION, "layers": "high-res decoder", "steps": 3},
+            "MagicStyle_CSDI", model=["load", 0], content=["content", 0], style=["style", 0],
+            conditioning=["prompt", 0], **{**INVERSION, "layers": "high-res decoder", "steps": 3},
         ),
         "ffa": node("MagicStyle_FFA", model=["load", 0], **bank, style_bank=["csdi", 1], **FFA),
-        "fff": node("MagicStyle_FusedSampler", model=["ffa", 0], **bank, positive=["prompt", 0], **{**FFF, "color": "none"}),
+        "fff": node(
+            "MagicStyle_FusedSampler", model=["ffa", 0], **bank, positive=["prompt", 0], **{**FFF, "color": "none"}
+        ),
         "plain": node("MagicStyle_FusedSampler", model=["load", 0], **bank, positive=["prompt", 0], **FFF),
         "image": node("VAEDecode", samples=["fff", 0], vae=["load", 2]),
         **{f"keep {kept}": keep([kept, 0], kept) for kept in ("content", "csdi", "fff", "plain", "image")},
@@ -67,4 +70,5 @@ def test_stock_loader_to_stylized_latent_and_picture(run, host, layout, caplog):
     assert len(kept["csdi"].layers) == HIGH_RES[layout]
     assert error_of(kept["plain"], kept["content"]) < 1e-3
     assert error_of(kept["fff"], kept["plain"]) > 1e-4
-    assert kept["image"].shape == (1, 64, 64, 3) and torch.isfinite(kept["image"]).all()
+    assert kept["image"].shape == (1, 64, 64, 3)
+    assert torch.isfinite(kept["image"]).all()

@@ -1,10 +1,11 @@
 """The pack's nodes among others: stock samplers, LoRA, guidance, split rows, and two patches in a chain."""
 
-import comfy.model_management
-import nodes
 import pytest
 import torch
 from graphs import LOOK, csdi, error_of, ffa, fff, full, keep, node
+
+import comfy.model_management
+import nodes
 
 EXACT = 1e-4
 
@@ -115,7 +116,10 @@ def test_guidance_and_fusion_both_act(run, guidance, place):
     """Four pictures: with and without guidance, with and without fusion; each effect is there in any company."""
     graph = full(fff_changes={"cfg": 2.0}) | {"guided plain": guidance | {}}
     source, other = ("model", "ffa") if place == "after" else ("guide", "model")
-    graph["guide"] = {**guidance, "inputs": {**guidance["inputs"], "model": ["ffa" if place == "after" else "model", 0]}}
+    graph["guide"] = {
+        **guidance,
+        "inputs": {**guidance["inputs"], "model": ["ffa" if place == "after" else "model", 0]},
+    }
     graph["guided plain"] = {**guidance, "inputs": {**guidance["inputs"], "model": ["model", 0]}}
     graph["ffa before"] = ffa("guide") if place == "before" else ffa()
     both = "guide" if place == "after" else "ffa before"
@@ -187,7 +191,9 @@ def test_two_patches_in_a_chain_share_the_picture(run):
 
 
 def test_a_patch_that_tiles_tokens_is_refused_or_placed_after(run):
-    graph = full() | {"tile": node("HyperTile", model=["model", 0], tile_size=64, swap_size=1, max_depth=0, scale_depth=False)}
+    graph = full() | {
+        "tile": node("HyperTile", model=["model", 0], tile_size=64, swap_size=1, max_depth=0, scale_depth=False)
+    }
     graph["ffa"]["inputs"]["model"] = ["tile", 0]
     with pytest.raises(AssertionError, match="another node merges or tiles tokens"):
         run(graph)

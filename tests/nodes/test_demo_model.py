@@ -5,6 +5,8 @@ import torch
 from graphs import FFA, FFF, INVERSION, error_of, keep, node
 from PIL import Image
 
+TILES = {"tile_size": 64, "overlap": 0, "temporal_size": 64, "temporal_overlap": 8}
+KEPT = ("scale content", "content", "plain", "fff", "image", "codec")
 PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg")
 
 
@@ -27,13 +29,16 @@ def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], **inversion):
         graph[name] = node("VAEEncode", pixels=[f"scale {name}", 0], vae=["demo", 1])
     bank = {"content_bank": ["csdi", 0]}
     return graph | {
-        "csdi": node("MagicStyle_CSDI", model=["demo", 0], content=["content", 0], style=["style", 0], **{**INVERSION, **inversion}),
+        "csdi": node(
+            "MagicStyle_CSDI", model=["demo", 0], content=["content", 0], style=["style", 0],
+            **{**INVERSION, **inversion},
+        ),
         "ffa": node("MagicStyle_FFA", model=["demo", 0], **bank, style_bank=["csdi", 1], **FFA),
         "fff": node("MagicStyle_FusedSampler", model=["ffa", 0], **bank, style_bank=["csdi", 1], **FFF),
         "plain": node("MagicStyle_FusedSampler", model=["demo", 0], **bank, **FFF),
         "image": node("VAEDecode", samples=["fff", 0], vae=["demo", 1]),
         "codec": node("VAEDecode", samples=["content", 0], vae=["demo", 1]),
-        **{f"keep {name}": keep([name, 0], name) for name in ("scale content", "content", "plain", "fff", "image", "codec")},
+        **{f"keep {name}": keep([name, 0], name) for name in KEPT},
     }  # fmt: skip
 
 
@@ -43,12 +48,19 @@ def test_the_demo_graph_from_picture_to_picture(run):
     assert error_of(kept["plain"], kept["content"]) < 1e-4
     assert error_of(kept["fff"], kept["content"]) > 0.1
     assert kept["image"].shape == (1, 64, 64, 3)
-    assert 0 <= float(kept["image"].min()) and float(kept["image"].max()) <= 1
+    assert 0 <= float(kept["image"].min())
+    assert float(kept["image"].max()) <= 1
 
 
 @pytest.mark.parametrize("portrait", PORTRAITS)
 def test_the_codec_keeps_photographs(run, portrait):
-    kept = run({k: v for k, v in demo(256, content=portrait).items() if k in ("demo", "load content", "scale content", "content", "codec", "keep codec", "keep scale content")})
+    kept = run(
+        {
+            k: v
+            for k, v in demo(256, content=portrait).items()
+            if k in ("demo", "load content", "scale content", "content", "codec", "keep codec", "keep scale content")
+        }
+    )
     error = (kept["codec"] - kept["scale content"]).square().mean()
     assert -10 * float(torch.log10(error)) > 32  # dB
 
@@ -61,8 +73,8 @@ def test_stock_samplers_and_tiled_codec_accept_it(run):
             "KSampler", model=["demo", 0], seed=1, steps=2, cfg=2.0, sampler_name="euler", scheduler="normal",
             positive=["zero", 0], negative=["zero", 0], latent_image=["content", 0], denoise=0.5,
         ),
-        "tiled": node("VAEEncodeTiled", pixels=["scale content", 0], vae=["demo", 1], tile_size=64, overlap=0, temporal_size=64, temporal_overlap=8),
-        "back": node("VAEDecodeTiled", samples=["tiled", 0], vae=["demo", 1], tile_size=64, overlap=0, temporal_size=64, temporal_overlap=8),
+        "tiled": node("VAEEncodeTiled", pixels=["scale content", 0], vae=["demo", 1], **TILES),
+        "back": node("VAEDecodeTiled", samples=["tiled", 0], vae=["demo", 1], **TILES),
         "keep stock": keep(["stock", 0], "stock"),
         "keep back": keep(["back", 0], "back"),
     }  # fmt: skip
@@ -88,7 +100,11 @@ def test_previews_have_colours(pack, host):
 
     with torch.inference_mode():
         model, vae = nodes.NODE_CLASS_MAPPINGS["MagicStyle_DemoModel"].execute().args
-        picture = torch.rand(1, 8, 8, 3, generator=torch.Generator().manual_seed(1)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+        picture = (
+            torch.rand(1, 8, 8, 3, generator=torch.Generator().manual_seed(1))
+            .repeat_interleave(8, 1)
+            .repeat_interleave(8, 2)
+        )
         latent = vae.encode(picture)[0].movedim(0, -1)
         factors = torch.tensor(model.model.latent_format.latent_rgb_factors)
         preview = (latent @ factors + torch.tensor(model.model.latent_format.latent_rgb_factors_bias) + 1) / 2

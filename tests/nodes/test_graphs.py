@@ -75,9 +75,7 @@ def test_one_batch_equals_two_inversions(run):
     assert torch.allclose(together.trajectory.latents, alone.trajectory.latents, atol=1e-4)
     for layer in alone.layers:
         like = torch.zeros(())
-        assert torch.allclose(
-            together.get(2, layer.key, like).hidden, alone.get(2, layer.key, like).hidden, atol=1e-3
-        )
+        assert torch.allclose(together.get(2, layer.key, like).hidden, alone.get(2, layer.key, like).hidden, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +138,11 @@ def test_banks_in_half_precision_change_little(run):
 def test_a_second_run_is_cached_and_a_new_alpha_does_not_invert_again(executor):
     executor.run(full())
     executor.run(full())
-    assert "csdi" in executor.cached() and "fff" in executor.cached()
+    assert "csdi" in executor.cached()
+    assert "fff" in executor.cached()
     executor.run(full(ffa_changes={"alpha": 0.6, "beta": 0.4}))
-    assert "csdi" in executor.cached() and "fff" not in executor.cached()
+    assert "csdi" in executor.cached()
+    assert "fff" not in executor.cached()
 
 
 def test_runs_without_a_cache(host):

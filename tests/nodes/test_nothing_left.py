@@ -1,13 +1,14 @@
 """Law 10: after a run, an error or a cancel, the input MODEL samples exactly as before; inputs never change."""
 
+import pytest
+import torch
+from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep
+from thin_models import build
+
 import comfy.model_base
 import comfy.model_management
 import comfy.utils
 import nodes
-import pytest
-import torch
-from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep, node
-from thin_models import build
 
 
 def state(model):
@@ -45,8 +46,10 @@ def test_a_run_leaves_nothing(model, latents):
     (patched,) = call("MagicStyle_FFA", model=model, content_bank=content, style_bank=style, **FFA)
     patched_state = state(patched)
     call("MagicStyle_FusedSampler", model=patched, content_bank=content, style_bank=style, **look())
-    assert state(model) == before and state(patched) == patched_state
-    assert repr(content) == keys and torch.equal(content.trajectory.latents, latents_before)
+    assert state(model) == before
+    assert state(patched) == patched_state
+    assert repr(content) == keys
+    assert torch.equal(content.trajectory.latents, latents_before)
     assert all(torch.equal(latent["samples"], copy) for latent, copy in zip(latents, copies, strict=True))
     again = call("MagicStyle_FusedSampler", model=model, content_bank=content, **look())[0]["samples"]
     assert torch.equal(again, plain)
@@ -61,7 +64,9 @@ def test_a_noise_mask_is_not_used_and_not_lost(model, latents):
     _, noise = call("MagicStyle_Invert", model=model, latent=masked, **INVERSION)
     _, bare = call("MagicStyle_Invert", model=model, latent=latents[0], **INVERSION)
     assert torch.equal(noise["samples"], bare["samples"])
-    assert "noise_mask" in masked and "noise_mask" not in noise and noise["batch_index"] == [7]
+    assert "noise_mask" in masked
+    assert "noise_mask" not in noise
+    assert noise["batch_index"] == [7]
 
 
 class Interrupter:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 import comfy.model_base
 import comfy.supported_models
-import torch
 from comfy.model_patcher import ModelPatcher
 
 SD15 = {

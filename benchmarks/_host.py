@@ -1,0 +1,32 @@
+"""The host and the pack in this process, for benchmarks that time nodes without a server."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_pack() -> ModuleType:
+    """Import the pack as the host does, under the name ``magicstyle``; afterwards its modules import by name."""
+    path = os.environ.get("COMFYUI_PATH")
+    if path is None:
+        raise SystemExit("Benchmarks run in a ComfyUI: use 'python3 dev.py bench', or set COMFYUI_PATH.")
+    sys.path.insert(0, path)
+    sys.argv[1:] = ["--cpu", "--disable-api-nodes"]
+    import comfy.options
+
+    comfy.options.enable_args_parsing()  # before any other import of the host
+    import utils.install_util  # noqa: F401  before nodes, which puts comfy/utils.py in the way
+
+    spec = importlib.util.spec_from_file_location(
+        "magicstyle", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    package = sys.modules["magicstyle"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
