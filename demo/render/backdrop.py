@@ -13,9 +13,7 @@ from .scene import Backdrop, Scene
 def paint_backdrop(canvas: Grid, portrait: Scene) -> Field:
     """The background (S, S, 3)."""
     back = portrait.backdrop
-    painter = {"bokeh": _bokeh, "hills": _hills, "window": _window, "shelf": _shelf, "foliage": _foliage}.get(
-        back.kind
-    )
+    painter = {"bokeh": _bokeh, "hills": _hills, "window": _window, "shelf": _shelf, "foliage": _foliage}.get(back.kind)
     image = _studio(canvas, back)
     if painter:
         image = painter(image, canvas, back)
@@ -55,12 +53,7 @@ def _hills(image: Field, canvas: Grid, back: Backdrop) -> Field:
     )
     land = color(0.28, 0.40, 0.22) * (0.6 + 0.8 * back.first)
     for layer in range(3):
-        line = (
-            y
-            - 0.02
-            - 0.24 * layer
-            - 0.13 * noise(x * (1.2 + 0.5 * layer) + 3 * layer, 0 * x, back.seed + layer)
-        )
+        line = y - 0.02 - 0.24 * layer - 0.13 * noise(x * (1.2 + 0.5 * layer) + 3 * layer, 0 * x, back.seed + layer)
         grass = 0.90 + 0.14 * cloud(x * 5, y * 9, back.seed + 9 + layer, 2)
         haze = 0.45 * (2 - layer) / 2
         image = over(

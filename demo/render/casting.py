@@ -139,9 +139,7 @@ def _clothes(r: np.random.Generator) -> Clothes:
 def _light(r: np.random.Generator) -> Light:
     v = np.array([_u(r, -0.85, 0.85), _u(r, -0.8, -0.1), _u(r, 0.6, 1.0)])
     x, y, z = (v / np.linalg.norm(v)).tolist()
-    return Light(
-        (x, y, z), ambient=_u(r, 0.38, 0.60), warmth=_n(r, 0.02, 0.06), rim=max(0.0, _u(r, -0.3, 0.5))
-    )
+    return Light((x, y, z), ambient=_u(r, 0.38, 0.60), warmth=_n(r, 0.02, 0.06), rim=max(0.0, _u(r, -0.3, 0.5)))
 
 
 def _backdrop(r: np.random.Generator) -> Backdrop:

@@ -65,11 +65,7 @@ def paint_body(image: Field, canvas: Grid, portrait: Scene, shadow: Field) -> tu
         image = _paint_suit(image, frame, portrait, light, skin, edge, torso)
     else:
         image = over(image, skin, open_mask)
-        rim = (
-            inside(np.abs(opening - 0.028) - 0.026, edge)
-            * np.maximum(torso, bare)
-            * rise(frame.y, -0.10, -0.05)
-        )
+        rim = inside(np.abs(opening - 0.028) - 0.026, edge) * np.maximum(torso, bare) * rise(frame.y, -0.10, -0.05)
         if DEPTH[garment]:
             image = over(image, clothes.main * 0.72 * light, rim * (0.9 if garment != "shirt" else 0.0))
     painter = {
@@ -141,18 +137,14 @@ def _paint_suit(
     throat = (np.abs(x) / (frame.neck * 0.95) + (y + 0.03) / 0.13 - 1.0) * frame.neck
     image = over(image, skin, inside(np.maximum(throat, -0.3 - y), edge) * shirt)
     flap = np.abs(np.abs(x) - frame.neck * 0.62 + 0.55 * (y - 0.02)) - 0.012
-    image = over(
-        image, color(0.62, 0.63, 0.68), 0.7 * inside(np.maximum(flap, np.abs(y - 0.04) - 0.06), edge) * shirt
-    )
+    image = over(image, color(0.62, 0.63, 0.68), 0.7 * inside(np.maximum(flap, np.abs(y - 0.04) - 0.06), edge) * shirt)
     if clothes.seed % 4:
         tie = np.maximum(np.abs(x) - 0.030 - 0.055 * rise(y, 0.13, 0.6), 0.09 - y)
         bands = 0.8 + 0.35 * ((x * 0.7 + y) * 9 % 1 > 0.6)
         image = over(image, clothes.second * light * bands[..., None], inside(tie, edge) * shirt)
     lapel = np.abs(vee - 0.10) - 0.10
     notch = inside(np.abs(y - 0.34 - 0.3 * np.abs(x)) - 0.012, edge)
-    image = over(
-        image, clothes.main * 0.82 * light, inside(lapel, edge) * torso * rise(y, -0.05, 0.05) * (1 - notch)
-    )
+    image = over(image, clothes.main * 0.82 * light, inside(lapel, edge) * torso * rise(y, -0.05, 0.05) * (1 - notch))
     return over(
         image,
         clothes.main * 0.4,

@@ -50,9 +50,7 @@ def relief(skull: Surface, portrait: Scene) -> Field:
     mouth = EYE_LEVEL + face.nose_length + 0.24
     bump += 0.035 * bell(u * 0.5, v - mouth, 0.08) - 0.02 * bell(u, v - mouth + 0.10, 0.05)
     crease = np.abs(u) - 0.17 - 0.35 * (v - tip + 0.05)
-    bump -= (
-        0.022 * face.age * np.exp(-0.5 * (crease / 0.028) ** 2) * inside(np.abs(v - tip - 0.10) - 0.13, 0.1)
-    )
+    bump -= 0.022 * face.age * np.exp(-0.5 * (crease / 0.028) ** 2) * inside(np.abs(v - tip - 0.10) - 0.13, 0.1)
     if face.age > 0.45:
         lines = np.sin(v * 55 + 1.5 * noise(u * 3, v * 3, 5)) * rise(-v, 0.26, 0.36) * bell(u, 0.0, 0.3)
         bump += 0.006 * (face.age - 0.45) * lines

@@ -40,8 +40,7 @@ def _paint_eye(
     gx, gy = x - face.gaze[0], y - face.gaze[1] + 0.06
     radius = np.hypot(gx, gy)
     iris = (
-        face.iris
-        * (0.65 + 0.75 * rise(radius, 0.1, 0.42) + 0.1 * noise(np.arctan2(gy, gx) * 4, radius, 4))[..., None]
+        face.iris * (0.65 + 0.75 * rise(radius, 0.1, 0.42) + 0.1 * noise(np.arctan2(gy, gx) * 4, radius, 4))[..., None]
     )
     ball = over(ball, iris, inside(radius - 0.46, soft))
     ball = over(ball, face.iris * 0.3, 0.7 * inside(np.abs(radius - 0.45) - 0.04, soft))
@@ -50,9 +49,7 @@ def _paint_eye(
     ball = over(ball, color(1, 1, 1), 0.95 * inside(glint, soft))
     image = over(image, ball, opening)
     dark = portrait.hair.tone * 0.22
-    lashes = inside(np.abs(y + upper) - 0.085 * (1.15 - 0.4 * np.abs(x)), soft) * inside(
-        np.abs(x) - 1.06, soft
-    )
+    lashes = inside(np.abs(y + upper) - 0.085 * (1.15 - 0.4 * np.abs(x)), soft) * inside(np.abs(x) - 1.06, soft)
     fold = inside(np.abs(y + upper + 0.26) - 0.035, soft + 0.1) * inside(np.abs(x) - 0.95, 0.3)
     image = over(image, face.skin * 0.45, 0.40 * fold * front)
     image = over(
@@ -107,9 +104,7 @@ def paint_mouth(image: Field, skull: Surface, portrait: Scene, brightness: Field
             color(0.95, 0.92, 0.87),
             inside(y - gap * 0.3, edge),
         )
-        image = over(
-            image, teeth * np.clip(0.3 + 0.7 * lit, 0, 1), inside(np.abs(y) - gap, edge) * width * front
-        )
+        image = over(image, teeth * np.clip(0.3 + 0.7 * lit, 0, 1), inside(np.abs(y) - gap, edge) * width * front)
     line = inside(np.abs(y) - gap * 0 - 0.008, edge + 0.006) * inside(np.abs(x) - 1.04, 0.08)
     closed = 0.8 if face.mouth_open <= 0.008 else 0.0
     return over(image, face.skin * color(0.30, 0.20, 0.20), closed * line * front)
@@ -127,9 +122,7 @@ def paint_glasses(image: Field, skull: Surface, portrait: Scene, edge: float) ->
         away = (np.abs(x) ** power + np.abs(y) ** power) ** (1.0 / power) - 1.0
         image = over(image, color(0.92, 0.96, 1.0), 0.10 * inside(away, 0.1) * front)
         image = over(image, frame, face.glasses * inside(np.abs(away * 0.2) - 0.018, edge) * front)
-    bridge = inside(
-        np.maximum(np.abs(skull.v - EYE_LEVEL + 0.02) - 0.016, np.abs(skull.u) - face.eye_gap + 0.21), edge
-    )
+    bridge = inside(np.maximum(np.abs(skull.v - EYE_LEVEL + 0.02) - 0.016, np.abs(skull.u) - face.eye_gap + 0.21), edge)
     arm = inside(np.abs(skull.v - EYE_LEVEL + 0.03) - 0.018, edge) * rise(
         np.abs(skull.u), face.eye_gap + 0.22, face.eye_gap + 0.24
     )
@@ -143,12 +136,7 @@ def paint_ears(image: Field, x: Field, y: Field, portrait: Scene, edge: float) -
         cx, cy, _ = (float(c) for c in turn @ np.array([side * (face.width - 0.02), 0.05, -0.10]))
         dx, dy = x - cx, y - cy
         out = np.hypot(dx / 0.12, dy / 0.20)
-        light = (
-            0.62
-            + 0.25 * side * portrait.light.direction[0]
-            - 0.32 * bell(dx * 1.4, dy * 0.7, 0.06)
-            + 0.1 * out
-        )
+        light = 0.62 + 0.25 * side * portrait.light.direction[0] - 0.32 * bell(dx * 1.4, dy * 0.7, 0.06) + 0.1 * out
         ear = face.skin * color(0.98, 0.86, 0.83) * np.clip(light, 0.2, 1.1)[..., None]
         image = over(image, ear, inside((out - 1.0) * 0.13, edge))
         if face.earring:

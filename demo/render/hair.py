@@ -135,9 +135,7 @@ def _drape(x: Field, y: Field, portrait: Scene, edge: float) -> tuple[Field, Fie
 def _bun(x: Field, y: Field, portrait: Scene, edge: float) -> Field:
     cx, cy, _ = (float(c) for c in rotation(portrait.pose) @ np.array([0.0, -1.08, -0.25]))
     radius = 0.24 + 0.08 * portrait.hair.length
-    return inside(
-        np.hypot(x - cx, (y - cy) * 1.1) - radius + 0.02 * noise(x * 9, y * 9, portrait.hair.seed), edge
-    )
+    return inside(np.hypot(x - cx, (y - cy) * 1.1) - radius + 0.02 * noise(x * 9, y * 9, portrait.hair.seed), edge)
 
 
 def _lit_strands(canvas: Grid, shell: Surface, portrait: Scene, strands: Field, x: Field, y: Field) -> Field:

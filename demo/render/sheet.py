@@ -25,10 +25,7 @@ def sheet(size: int, people: int, first: int) -> np.ndarray:
     tiles = list(portraits)
     for person in range(people):
         tiles.append(portraits[person])
-        tiles += [
-            apply(style(STYLE_SEED + 20 * person + k, kind), portraits[person])
-            for k, kind in enumerate(KINDS)
-        ]
+        tiles += [apply(style(STYLE_SEED + 20 * person + k, kind), portraits[person]) for k, kind in enumerate(KINDS)]
         tiles += [np.ones_like(portraits[0])] * (-len(tiles) % COLUMNS)
     rows = [np.concatenate(tiles[i : i + COLUMNS], 1) for i in range(0, len(tiles), COLUMNS)]
     return np.uint8(np.round(np.concatenate(rows) * 255))
@@ -42,9 +39,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=2)
     parser.add_argument("--first", type=int, default=7001)
     options = parser.parse_args()
-    Image.fromarray(sheet(options.size, options.people, options.first)).save(
-        options.out, quality=85, optimize=True
-    )
+    Image.fromarray(sheet(options.size, options.people, options.first)).save(options.out, quality=85, optimize=True)
 
 
 if __name__ == "__main__":

@@ -52,9 +52,7 @@ def ellipsoid(
 ) -> tuple[Field, Field]:
     """Height towards the viewer and outline distance of an ellipsoid given in head coordinates."""
     shape = turn @ np.diag([1.0 / (r * r) for r in radii]) @ turn.T
-    a11, a12, a13, a22, a23, a33 = (
-        float(shape[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
-    )
+    a11, a12, a13, a22, a23, a33 = (float(shape[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
     cx, cy, cz = (float(c) for c in turn @ np.array(centre))
     dx, dy = x - cx, y - cy
     b = a13 * dx + a23 * dy

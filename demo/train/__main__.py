@@ -77,12 +77,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
     parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
-    parser.add_argument(
-        "--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far"
-    )
-    parser.add_argument(
-        "--minutes", type=float, default=1e9, help="stop after this time; run again to resume"
-    )
+    parser.add_argument("--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
     parser.add_argument("--workers", type=int, default=2, help="threads, each with its part of the batch")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
     options = parser.parse_args()

@@ -31,9 +31,7 @@ def picture(index: int, size: int, photos: list, faces: dict[int, Field]) -> Fie
         image = natural.photo_crop(photos, size, r)
         return apply(style(STYLE_SEEDS + index), image) if r.uniform() < 0.4 else image
     if kind in ("leaves", "clouds", "plain"):
-        return {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind](
-            size, r
-        )
+        return {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind](size, r)
     seed = index // FACES_PER_SCENE
     if seed not in faces:
         faces.clear()

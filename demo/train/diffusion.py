@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 STEPS = 1000
-Predictor = Callable[
-    [Tensor, Tensor], Tensor
-]  # (noisy latents (B, C, H, W), timesteps (B,)) -> noise (B, C, H, W)
+Predictor = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, C, H, W), timesteps (B,)) -> noise (B, C, H, W)
 
 
 def signal_shares() -> Tensor:

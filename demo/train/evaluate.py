@@ -80,9 +80,7 @@ class Network:
         current: dict[str, Tensor] = {}
         handles = self.hooked(lambda name, hidden: current.__setitem__(name, hidden))
         method = FixedPoint(iterations)
-        trajectory = method(
-            self.denoise, latents, self.sigmas(steps), lambda *_: features.append(dict(current))
-        )
+        trajectory = method(self.denoise, latents, self.sigmas(steps), lambda *_: features.append(dict(current)))
         _remove(handles)
         return trajectory.latents[-1], features
 
@@ -160,18 +158,14 @@ def _contents(size: int) -> list[tuple[str, Tensor]]:
         (n, np.asarray(p.resize((size, size), Image.Resampling.LANCZOS), np.float32) / 255)
         for n, p in zip(natural.PHOTOGRAPHS, natural.photographs(ASSETS), strict=True)
     ]
-    rendered = [
-        (f"scene {s}", render(scene(s), size)[0]) for s in range(HELD_OUT_SCENES, HELD_OUT_SCENES + 3)
-    ]
+    rendered = [(f"scene {s}", render(scene(s), size)[0]) for s in range(HELD_OUT_SCENES, HELD_OUT_SCENES + 3)]
     return [(name, torch.from_numpy(image).permute(2, 0, 1)) for name, image in photos + rendered]
 
 
 def _references(size: int, kinds: Sequence[str]) -> Tensor:
     """One style picture per kind, of people and with dials never trained on: (len(kinds), 3, size, size)."""
     images = [
-        apply(
-            style(HELD_OUT_STYLES + KINDS.index(kind), kind), render(scene(HELD_OUT_SCENES + 50 + i), size)[0]
-        )
+        apply(style(HELD_OUT_STYLES + KINDS.index(kind), kind), render(scene(HELD_OUT_SCENES + 50 + i), size)[0])
         for i, kind in enumerate(kinds)
     ]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
@@ -192,22 +186,16 @@ def _remove(handles: list) -> None:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m demo.train.evaluate", description=__doc__.splitlines()[0]
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m demo.train.evaluate", description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path("sheet.png"))
     parser.add_argument("--styles", default=",".join(STYLES), help="kinds, comma separated")
-    parser.add_argument(
-        "--contents", type=int, default=5, help="the two photographs, then rendered portraits"
-    )
+    parser.add_argument("--contents", type=int, default=5, help="the two photographs, then rendered portraits")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    evaluate(
-        options.weights, options.size, options.steps, options.out, options.styles.split(","), options.contents
-    )
+    evaluate(options.weights, options.size, options.steps, options.out, options.styles.split(","), options.contents)
 
 
 if __name__ == "__main__":

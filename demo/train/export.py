@@ -37,9 +37,7 @@ def load(path: Path) -> tuple[DemoUNet, PatchCodec, dict[str, Any]]:
     """The inverse of `export`, for evaluation: network in fp32, codec, training record."""
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT or metadata.get("version") != VERSION:
-        raise ValueError(
-            f"{path} is not a {FORMAT} file of version {VERSION}; its metadata says {metadata!r}."
-        )
+        raise ValueError(f"{path} is not a {FORMAT} file of version {VERSION}; its metadata says {metadata!r}.")
     unet = {k[len(UNET_PREFIX) :]: v.float() for k, v in tensors.items() if k.startswith(UNET_PREFIX)}
     model = DemoUNet()
     model.load_state_dict(from_host_state(unet))
@@ -58,7 +56,5 @@ def smooth_random_unet(seed: int = 0, gain: float = 0.1) -> dict[str, Tensor]:
     model = DemoUNet()
     for name, parameter in model.named_parameters():
         if "out_layers.3" in name or "proj_out" in name or name.startswith("out.2"):
-            torch.nn.init.normal_(
-                parameter, std=0.02 if "bias" in name else gain / parameter[0].numel() ** 0.5
-            )
+            torch.nn.init.normal_(parameter, std=0.02 if "bias" in name else gain / parameter[0].numel() ** 0.5)
     return model.state_dict()

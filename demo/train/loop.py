@@ -46,9 +46,7 @@ class Plan:
         return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
 
 
-def optimizers(
-    model: DemoUNet, rate: float, pool: Executor
-) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimizers(model: DemoUNet, rate: float, pool: Executor) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the matrices inside the network, Adam for vectors, the first and the last layer."""
     outer = ("time_embed.", "input_blocks.0.", "out.")
     inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(outer)}
@@ -122,9 +120,7 @@ class Trainer:
                 mine.grad.add_(theirs.grad)
         return loss
 
-    def run(
-        self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0
-    ) -> None:
+    def run(self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0) -> None:
         """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
         start = saved = last = time.monotonic()
         losses: list[float] = []

@@ -26,9 +26,7 @@ def photo_crop(photos: list[Image.Image], size: int, r: np.random.Generator) -> 
     side = r.uniform(max(72, 0.4 * size), 500)
     x, y = r.uniform(0, photo.width - side), r.uniform(0, photo.height - side)
     turned = photo.rotate(r.uniform(-12, 12), Image.Resampling.BICUBIC, center=(x + side / 2, y + side / 2))
-    crop = turned.crop((int(x), int(y), int(x + side), int(y + side))).resize(
-        (size, size), Image.Resampling.LANCZOS
-    )
+    crop = turned.crop((int(x), int(y), int(x + side), int(y + side))).resize((size, size), Image.Resampling.LANCZOS)
     image = np.asarray(crop, np.float32) / 255.0
     image = image[:, ::-1] if r.uniform() < 0.5 else image
     tint = r.normal(1.0, 0.08, 3).astype(np.float32)
@@ -46,9 +44,9 @@ def dead_leaves(size: int, r: np.random.Generator) -> Field:
             x - np.float32(r.uniform()), (y - np.float32(r.uniform())) * np.float32(r.uniform(0.7, 1.4))
         )
         cover = np.clip(0.5 - (distance - np.float32(radius)) * size / 1.5, 0, 1)[..., None]
-        shade = palette[r.integers(8)] * np.float32(r.uniform(0.6, 1.2)) + r.normal(
-            0, 0.03, (size, size, 1)
-        ).astype(np.float32)
+        shade = palette[r.integers(8)] * np.float32(r.uniform(0.6, 1.2)) + r.normal(0, 0.03, (size, size, 1)).astype(
+            np.float32
+        )
         image = image + (np.clip(shade, 0, 1) - image) * cover
     return image
 

@@ -164,9 +164,7 @@ class Resample(nn.Module):
     def __init__(self, channels: int, up: bool) -> None:
         super().__init__()
         self.up = up
-        self.add_module(
-            "conv" if up else "op", nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1)
-        )
+        self.add_module("conv" if up else "op", nn.Conv2d(channels, channels, 3, stride=1 if up else 2, padding=1))
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         return self.conv(F.interpolate(x, scale_factor=2.0)) if self.up else self.op(x)
@@ -188,9 +186,7 @@ class DemoUNet(nn.Module):
                 nn.ModuleList([ResBlock(a, b, emb), SpatialTransformer(b, heads)]),
             ]
         )
-        self.middle_block = nn.ModuleList(
-            [ResBlock(b, b, emb), SpatialTransformer(b, heads), ResBlock(b, b, emb)]
-        )
+        self.middle_block = nn.ModuleList([ResBlock(b, b, emb), SpatialTransformer(b, heads), ResBlock(b, b, emb)])
         self.output_blocks = nn.ModuleList(
             [
                 nn.ModuleList([ResBlock(b + b, b, emb), SpatialTransformer(b, heads)]),
@@ -239,9 +235,7 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def host_state(
-    state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]
-) -> dict[str, Tensor]:
+def host_state(state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]) -> dict[str, Tensor]:
     """This module's state dict completed to the host's: attn2 ignores the context and adds its constant."""
     full = dict(state)
     for key, bias in state.items():

@@ -13,10 +13,7 @@ from .parameters import KINDS, Style, style
 from .texture import exposure
 
 _PAINTERS: dict[str, Callable[[Field, Style], Field]] = {
-    kind: getattr(module, kind)
-    for module in (paint, prints, pieces)
-    for kind in KINDS
-    if hasattr(module, kind)
+    kind: getattr(module, kind) for module in (paint, prints, pieces) for kind in KINDS if hasattr(module, kind)
 }
 
 

@@ -32,9 +32,7 @@ def oil(image: Field, style: Style) -> Field:
     wide = wide / (wide.std() + 1e-6)
     body = smooth(image, 0.010)
     moved = 0.055 * wide * rise(contours(luma(body), 0.012), 0.0, 0.25)
-    paint = saturate(
-        recolor(np.clip(body + moved[..., None], 0, 1), style, 0.25 + 0.4 * d[2]), 1.15 + 0.5 * d[3]
-    )
+    paint = saturate(recolor(np.clip(body + moved[..., None], 0, 1), style, 0.25 + 0.4 * d[2]), 1.15 + 0.5 * d[3])
     gy, gx = np.gradient(bristle)
     relief = (gx * np.cos(style.angle) + gy * np.sin(style.angle)) * (size / 128.0)
     tone = (0.055 + 0.05 * d[4]) * bristle + 0.03 * wide + 0.03 * relief

@@ -14,9 +14,7 @@ from .texture import contours, grain, smooth, unit_grid
 def ink_light(image: Field, sigma: float, gain: float) -> Field:
     """Brightness 0..1 for line work: half as seen, half spread evenly over the range."""
     light = luma(image)
-    light = np.clip(
-        light + 0.7 * (light - smooth(light, 0.09)), 0.0, 1.0
-    )  # forms stay readable inside large tones
+    light = np.clip(light + 0.7 * (light - smooth(light, 0.09)), 0.0, 1.0)  # forms stay readable inside large tones
     ordered = np.sort(light[::2, ::2].ravel())
     rank = np.searchsorted(ordered, light.ravel()).reshape(light.shape).astype(np.float32) / ordered.size
     even = smooth(0.5 * light + 0.5 * rank, sigma) if sigma else 0.5 * light + 0.5 * rank
@@ -79,9 +77,7 @@ def halftone(image: Field, style: Style) -> Field:
     light = ink_light(image, style.pitch * 0.2, style.gain)
     dots = _dots(light, style.pitch, style.angle)
     ground = ramp(style.palette[3:], light)
-    return over(
-        ground, style.palette[0] + (style.palette[1] - style.palette[0]) * np.float32(0.5 * d[0]), dots
-    )
+    return over(ground, style.palette[0] + (style.palette[1] - style.palette[0]) * np.float32(0.5 * d[0]), dots)
 
 
 def risograph(image: Field, style: Style) -> Field:
@@ -92,12 +88,8 @@ def risograph(image: Field, style: Style) -> Field:
     cool = ink_light(image, style.pitch * 0.15, style.gain)
     inks = style.palette[1] * 0.9, style.palette[3] * 0.95
     paper = np.broadcast_to(style.paper, image.shape)
-    print_one = over(
-        paper, paper * inks[1], _dots(np.clip(warm + 0.08, 0, 1), style.pitch * 0.95, style.angle + 0.5)
-    )
-    return over(
-        print_one, print_one * inks[0], _dots(np.clip(cool + 0.12, 0, 1), style.pitch * 0.95, style.angle)
-    )
+    print_one = over(paper, paper * inks[1], _dots(np.clip(warm + 0.08, 0, 1), style.pitch * 0.95, style.angle + 0.5))
+    return over(print_one, print_one * inks[0], _dots(np.clip(cool + 0.12, 0, 1), style.pitch * 0.95, style.angle))
 
 
 def poster(image: Field, style: Style) -> Field:

@@ -111,9 +111,7 @@ def exposure(image: Field) -> Field:
     stretched = np.clip((light - low) * (1.0 / span), 0.0, 1.0)
     gamma = float(np.clip(np.log(0.5) / np.log(np.clip((middle - low) / span, 0.08, 0.92)), 0.5, 1.5))
     target = 0.04 + 0.92 * stretched**gamma
-    return np.clip(
-        image * (0.35 + 0.65 * target / (light + 0.02))[..., None] * 0.9 + 0.1 * target[..., None], 0.0, 1.0
-    )
+    return np.clip(image * (0.35 + 0.65 * target / (light + 0.02))[..., None] * 0.9 + 0.1 * target[..., None], 0.0, 1.0)
 
 
 def _index(position: Field, size: int) -> np.ndarray:
