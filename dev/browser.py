@@ -37,8 +37,8 @@ RECORD = """kinds => {
 ENDED = """endings => window.events.some(([kind]) => endings.includes(kind))
     || document.querySelector('[data-testid=error-overlay]')"""
 # Answered by 404 on a fresh server: settings and files that nobody has saved yet.
-NOISE = ("404 (Not Found)", "graph accessed before initialization")
-WAIT = 120_000  # ms: generous, for machines with other work
+NOISE = ("404 (Not Found)", "status code 404", "graph accessed before initialization")
+WAIT = 60_000  # ms: generous, for machines with other work
 
 
 def program() -> str | None:
@@ -88,10 +88,15 @@ class FrontEnd:
         self.page.goto(self.url, wait_until="domcontentloaded")
         self.page.wait_for_function(READY)
         self.page.evaluate(RECORD, ["execution_start", "executed", *ENDINGS])
-        self.command("Comfy.NewBlankWorkflow")  # the front end opens with a graph of its own choice
+        self.clear()  # the front end opens with a graph of its own choice
+        return self
+
+    def clear(self) -> None:
+        """An empty graph, and nothing to complain about yet."""
+        self.command("Comfy.NewBlankWorkflow")
         self.wait_for_nodes(0)
         self.problems.clear()
-        return self
+        self.foreign.clear()
 
     def close(self) -> None:
         self.context.close()
@@ -127,7 +132,8 @@ class FrontEnd:
 
     def prompt(self) -> dict[str, Any]:
         """What Run would send to the server."""
-        return json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
+        text = self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)")
+        return json.loads(text)
 
     def unknown_types(self) -> list[str]:
         return self.page.evaluate(
@@ -142,13 +148,15 @@ class FrontEnd:
         return overlay.first.inner_text() if overlay.count() else ""
 
     def run(self) -> tuple[str, dict[str, Any]]:
-        """Press Run and wait for the end: the last event and its data, or ``refused`` and the overlay's text."""
+        """Press Run and wait: the last event and its data, or ``refused`` and the text of the overlay."""
         self.page.evaluate("window.events.length = 0")
         self.page.get_by_test_id("queue-button").click()
-        # A prompt that the server refuses causes no event at all.
+        # A prompt that the server refuses causes no event; one that it refuses in part causes both.
         self.page.wait_for_function(ENDED, arg=list(ENDINGS))
         endings = [event for event in self.page.evaluate("window.events") if event[0] in ENDINGS]
-        return tuple(endings[-1]) if endings else ("refused", {"text": self.errors()})
+        if endings and (endings[-1][0] != "execution_success" or not self.errors()):
+            return endings[-1][0], endings[-1][1]
+        return "refused", {"text": self.errors()}
 
     def set_widget(self, node: int | str, name: str, value: object) -> None:
         self.page.evaluate(
@@ -160,12 +168,20 @@ class FrontEnd:
             [node, name, value],
         )
 
-    def show_all(self, zoom: float | None = None) -> None:
-        """Bring the whole graph into view."""
-        self.command("Comfy.Canvas.FitView")
-        self.page.wait_for_timeout(1000)  # an animation
-        if zoom:
-            self.page.evaluate("zoom => { app.canvas.ds.scale = zoom; app.canvas.setDirty(true, true) }", zoom)
+    def center(self, node: int, zoom: float = 1) -> tuple[float, float]:
+        """Bring a node into the middle of the view; the page's coordinates of its upper left corner."""
+        self.page.evaluate(
+            """([id, zoom]) => {
+                const node = app.graph.getNodeById(id), view = app.canvas.ds;
+                view.scale = zoom;
+                view.offset = [-node.pos[0] + 500 / zoom, -node.pos[1] + 300 / zoom];
+                app.canvas.setDirty(true, true);
+            }""",
+            [node, zoom],
+        )
+        self.page.wait_for_timeout(300)  # drawn with the next frames
+        x, y = self.page.evaluate("(({ x, y }) => [x, y])(app.canvas.canvas.getBoundingClientRect())")
+        return x + 500, y + 300
 
     def screenshot(self, file: Path) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ BLUE, GREEN, SAND, PLUM, RUST, STEEL = "#3f789e", "#5a7a4a", "#a88a3d", "#7a4f8a
 
 Box = list[int]
 
-# Six columns: pictures, model, inversion, fused attention, fused sampling, result. Nodes that sample have room
-# below them: there the newer rendering of nodes shows previews.
+# Six columns: pictures, model, inversion, fused attention, fused sampling, result.
+# Nodes that sample have room below them for their previews.
 _SHARED: dict[str, Box] = {
     "1": [0, 0, 270, 370],  # Content
     "2": [0, 460, 270, 370],  # Style
@@ -54,9 +54,9 @@ def _groups(places: dict[str, Box]) -> list[dict[str, object]]:
 GROUPS = {name: _groups(places) for name, places in PLACES.items()}
 
 _DIALS = """\
-**Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more *beta* \
-follows the layout of the style picture; *color_strength*, how far colours move; *start_step*, where more \
-keeps more of the portrait."""
+**Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more \
+*beta* follows the layout of the style picture; *color_strength*, how far colours move; *start_step*, where \
+more keeps more of the portrait."""
 
 _DEMO = f"""\
 1. Choose a portrait in **Content** and a picture in **Style**.

@@ -1,8 +1,9 @@
-"""Write the workflows of the pack from their prompts: ``python -m dev.workflows``, with the test tools at hand.
+"""Write the workflows of the pack from their prompts: ``python -m dev.workflows``, with the test tools.
 
 A prompt in ``tests/prompts`` says what is computed; the layout here says where it stands on the canvas. The
 real front end turns both into ``workflows/<name>.json``, so the files are what a user would have saved.
-``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such as the sheet of ``dev.py demo``.
+``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such as a result of ``dev.py demo``;
+the Templates dialog shows the middle square of it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def author(front: FrontEnd, name: str) -> dict[str, Any]:
         raise DevError(f"{name}: no place for nodes {', '.join(missing)}.", "Add them to dev/layout.py.")
     front.page.evaluate(ARRANGE, [PLACES[name], GROUPS[name], NOTES[name], list(KEPT_TITLES)])
     front.page.wait_for_timeout(500)  # pictures arrive and resize their nodes
-    return tidy(front.serialize(), name)
+    front.load(tidy(front.serialize(), name))
+    return tidy(front.serialize(), name)  # once more: loading fills in what saving again would change
 
 
 def tidy(workflow: dict[str, Any], name: str) -> dict[str, Any]:
@@ -112,15 +114,15 @@ def write(shots: Path | None) -> None:
         raise DevError("No Chromium was found.", "Install one, or set MAGICSTYLE_BROWSER to its program.")
     found = find_host()
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, Host(found.path, found.python, inputs=pictures(), settings=SETTINGS) as host:
+    server = Host(found.path, found.python, inputs=pictures(), settings=SETTINGS)
+    with tempfile.TemporaryDirectory() as scratch, server as host:
         with chromium(executable) as browser:
             for name in NAMES:
                 with step(name):
                     front = FrontEnd(browser, host.url).open()
                     workflow = author(front, name)
                     (FOLDER / f"{name}.json").write_text(pretty(workflow) + "\n", encoding="utf-8")
-                    front.load(workflow)
-                    front.page.wait_for_timeout(1000)
+                    front.page.wait_for_timeout(1000)  # for the picture
                     shot = front.screenshot(Path(scratch) / f"{name}.png")
                     if shots:
                         shots.mkdir(parents=True, exist_ok=True)
