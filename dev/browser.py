@@ -36,6 +36,10 @@ RECORD = """kinds => {
 }"""
 ENDED = """endings => window.events.some(([kind]) => endings.includes(kind))
     || document.querySelector('[data-testid=error-overlay]')"""
+IDLE = """async () => {
+    const queue = await (await app.api.fetchApi('/queue')).json();
+    return queue.queue_running.length + queue.queue_pending.length === 0;
+}"""
 # Answered by 404 on a fresh server: settings and files that nobody has saved yet.
 NOISE = ("404 (Not Found)", "status code 404", "graph accessed before initialization")
 WAIT = 60_000  # ms: generous, for machines with other work
@@ -92,7 +96,8 @@ class FrontEnd:
         return self
 
     def clear(self) -> None:
-        """An empty graph, and nothing to complain about yet."""
+        """An empty graph, nothing running, and nothing to complain about yet."""
+        self.page.wait_for_function(IDLE)
         self.command("Comfy.NewBlankWorkflow")
         self.wait_for_nodes(0)
         self.problems.clear()

@@ -61,6 +61,8 @@ def front(pages, picture, request):
     failures = request.session.testsfailed
     yield front
     front.screenshot(picture)
+    for setting in ("Comfy.VueNodes.Enabled", "Comfy.RightSidePanel.IsOpen"):
+        front.set_setting(setting, False)  # the server would keep them
     problems, foreign = list(front.problems), list(front.foreign)
     if problems or foreign or request.session.testsfailed > failures:
         pages(fresh=True)
@@ -72,5 +74,4 @@ def front(pages, picture, request):
 def rendering(request, front):
     """Both ways in which the front end draws nodes."""
     front.set_setting("Comfy.VueNodes.Enabled", request.param == "nodes 2.0")
-    yield request.param
-    front.set_setting("Comfy.VueNodes.Enabled", False)  # the server keeps settings
+    return request.param
