@@ -26,7 +26,8 @@ def load_pack() -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         "magicstyle", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
     )
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     package = sys.modules["magicstyle"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
     return package

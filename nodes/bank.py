@@ -27,6 +27,10 @@ class BankInfo(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, bank=None) -> float:
+        return float("nan")  # never cached: the page forgets the text when it is reloaded
+
+    @classmethod
     def execute(cls, bank) -> io.NodeOutput:
         text = bank_text(bank)
         server = getattr(PromptServer, "instance", None)
@@ -38,13 +42,14 @@ class BankInfo(io.ComfyNode):
 def bank_text(bank: FeatureBank) -> str:
     way = bank.trajectory
     height, width = way.size
+    # The host's newer rendering of nodes joins lines, hence the full stops.
     return "\n".join(
         [
-            f"Images: {way.batch}, latent {width} x {height}",
-            f"Steps: {way.steps}, method {way.method}",
-            f"Sigmas: {format_sigmas(way.sigmas.flip(0))}",
-            f"Layers: {describe(bank.layers)}",
-            f"Size: {bank.bytes / 1e6:.1f} MB, features in {bank.precision}",
-            f"Model: {bank.model}",
+            f"Images: {way.batch}, latent {width} x {height}.",
+            f"Steps: {way.steps}, method {way.method}.",
+            f"Sigmas: {format_sigmas(way.sigmas.flip(0))}.",
+            f"Layers: {describe(bank.layers)}.",
+            f"Size: {bank.bytes / 1e6:.1f} MB, features in {bank.precision}.",
+            f"Model: {bank.model}.",
         ]
     )

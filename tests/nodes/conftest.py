@@ -59,7 +59,7 @@ class Executor:
     def run(self, prompt):
         """Outputs of the test's Keep nodes by name; AssertionError with the node's message on failure."""
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-        assert valid and not node_errors, f"{error} {node_errors}"
+        assert (valid, node_errors) == (True, {}), f"{error} {node_errors}"
         nodes.NODE_CLASS_MAPPINGS["TestKeep"].kept = self.kept  # what is cached stays from the run before
         self.executor.execute(prompt, "test", {"client_id": "test"}, outputs)
         if not self.executor.success:

@@ -10,7 +10,9 @@ import comfy.utils
 
 # The smallest that the host's detection takes for SD 1.5, with attention at one and at two resolutions.
 LAYOUTS = {
-    "one resolution": {"channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1]},
+    "one resolution": {
+        "channel_mult": [1], "num_res_blocks": [1], "transformer_depth": [1], "transformer_depth_output": [1, 1],
+    },
     "two resolutions": {
         "channel_mult": [1, 1], "num_res_blocks": [1, 1], "transformer_depth": [1, 1],
         "transformer_depth_output": [1, 1, 1, 1],
