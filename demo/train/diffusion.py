@@ -19,6 +19,7 @@ def signal_shares() -> Tensor:
 
 
 SIGNAL = signal_shares()
+HIGHEST_WEIGHT = 10.0
 
 
 def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
@@ -53,9 +54,15 @@ def task(latents: Tensor, generator: torch.Generator) -> Task:
     return Task(add_noise(latents, noise, timesteps), timesteps, noise)
 
 
-def noise_loss(predict: Predictor, work: Task) -> Tensor:
-    """Mean squared error of the predicted noise."""
-    return (predict(work.noisy, work.timesteps) - work.noise).square().mean()
+def losses(predict: Predictor, work: Task) -> tuple[Tensor, Tensor]:
+    """Mean squared error of the predicted noise: weighted for training, and plain for the record.
+
+    Where little signal is left, a small error in the noise is a large one in the picture: layout and colour would
+    be learned last. The weight 1 / sqrt(signal share), at most `HIGHEST_WEIGHT`, evens that out in part.
+    """
+    errors = (predict(work.noisy, work.timesteps) - work.noise).square().mean((1, 2, 3))
+    weights = SIGNAL[work.timesteps].rsqrt().clamp(max=HIGHEST_WEIGHT)
+    return (errors * weights).mean(), errors.detach().mean()
 
 
 def ddim_move(x: Tensor, noise: Tensor, start: Tensor, end: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The training loop: plain eps prediction with AdamW, an averaged model, and checkpoints."""
+"""The training loop: eps prediction with AdamW, an averaged model, and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from magicstyle_core.codec import PatchCodec
 
 from . import checkpoint
-from .diffusion import Task, noise_loss, task
+from .diffusion import Task, losses, task
 from .muon import Muon
 from .pictures import Pictures
 from .unet import DemoUNet
@@ -110,9 +110,9 @@ class Trainer:
 
         def backward(index: int) -> float:
             self.replicas[index].zero_grad()
-            loss = noise_loss(self.replicas[index], work.part(index, count)) / count
-            loss.backward()
-            return float(loss.detach())
+            weighted, plain = losses(self.replicas[index], work.part(index, count))
+            (weighted / count).backward()
+            return float(plain) / count
 
         loss = sum(self.pool.map(backward, range(count)))
         for replica in self.replicas[1:]:
@@ -123,20 +123,20 @@ class Trainer:
     def run(self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0) -> None:
         """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
         start = saved = last = time.monotonic()
-        losses: list[float] = []
+        recent: list[float] = []
         asked_to_stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())  # finish the step and save
         while self.progress["step"] < self.plan.steps and time.monotonic() - start < minutes * 60:
             if asked_to_stop.is_set():
                 break
             loss, norm = self.step()
-            losses.append(loss)
+            recent.append(loss)
             now = time.monotonic()
             self.progress["seconds"] += now - last
             last = now
             if self.progress["step"] % report_every == 0:
-                self._report(losses, norm, held_out)
-                losses = []
+                self._report(recent, norm, held_out)
+                recent = []
             if now - saved > save_minutes * 60:
                 self.save()
                 saved = time.monotonic()
@@ -147,12 +147,12 @@ class Trainer:
         record = self.progress | {"plan": asdict(self.plan)}
         checkpoint.save_training(self.path, self.model, self.average, self.optimizers, record)
 
-    def _report(self, losses: list[float], norm: float, held_out: Tensor) -> None:
+    def _report(self, recent: list[float], norm: float, held_out: Tensor) -> None:
         entry = {
             "step": self.progress["step"],
             "seconds": round(self.progress["seconds"], 1),
             "samples_per_second": round(self.progress["samples"] / self.progress["seconds"], 2),
-            "loss": round(sum(losses) / len(losses), 5),
+            "loss": round(sum(recent) / len(recent), 5),
             "gradient": round(norm, 3),
         }
         if self.progress["step"] % 400 == 0:
@@ -164,7 +164,7 @@ class Trainer:
     def held_out_loss(self, images: Tensor) -> float:
         """Loss of the averaged model on fixed pictures (B, 3, H, W) with fixed noise."""
         generator = torch.Generator().manual_seed(99)
-        return float(noise_loss(self.average, task(self.codec.encode(images), generator).part(0, 1)))
+        return float(losses(self.average, task(self.codec.encode(images), generator).part(0, 1))[1])
 
 
 def _twin(model: DemoUNet) -> DemoUNet:
