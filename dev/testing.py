@@ -32,14 +32,6 @@ def test(options: argparse.Namespace, arguments: list[str]) -> int:
     found = find_host(options.host)
     environment = test_environment(found)
     strict = options.ci or os.environ.get("CI", "").lower() not in ("", "0", "false")
-    if any(a.split("::")[0].startswith("tests") for a in arguments):
-        groups = [([], arguments)]  # the caller names the tests
-    else:
-        chosen = FAST if options.fast else FAST + SLOW
-        groups = [
-            ([f"tests/{layer}" for layer in group if (ROOT / "tests" / layer).is_dir()], arguments)
-            for group in chosen
-        ]
     if not options.fast:
         if program := browser():
             environment["MAGICSTYLE_BROWSER"] = program
@@ -49,10 +41,26 @@ def test(options: argparse.Namespace, arguments: list[str]) -> int:
     counts: Counter[str] = Counter()
     begin = time.monotonic()
     broken = False
-    for paths, rest in groups:
-        if paths or rest:
-            broken |= _pytest(found, environment, [*paths, *rest], counts)
+    for group in grouped(options.fast, arguments):
+        broken |= _pytest(found, environment, group, counts)
     return _close(counts, time.monotonic() - begin, broken, strict)
+
+
+def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
+    """pytest's arguments, one list per process: all layers, or the tests that the caller names.
+
+    Named tests are split alike: the browser's event loop does not let ComfyUI's executor run beside it.
+    """
+    named = [a for a in arguments if a.split("::")[0].split("/")[0] == "tests"]
+    rest = [a for a in arguments if a not in named]
+    groups = []
+    for layers in FAST if fast and not named else FAST + SLOW:
+        paths = [f"tests/{layer}" for layer in layers if (ROOT / "tests" / layer).is_dir()]
+        if named and not any(a.rstrip("/") == "tests" for a in named):
+            paths = [a for a in named if any(a.startswith(path) for path in paths)]
+        if paths:
+            groups.append([*paths, *rest])
+    return groups
 
 
 def _pytest(host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str]) -> bool:
