@@ -51,12 +51,12 @@ def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
 
     Named tests are split alike: the browser's event loop does not let ComfyUI's executor run beside it.
     """
-    named = [a for a in arguments if a.split("::")[0].split("/")[0] == "tests"]
+    named = [a for a in arguments if a.startswith("tests/")]
     rest = [a for a in arguments if a not in named]
     groups = []
     for layers in FAST if fast and not named else FAST + SLOW:
         paths = [f"tests/{layer}" for layer in layers if (ROOT / "tests" / layer).is_dir()]
-        if named and not any(a.rstrip("/") == "tests" for a in named):
+        if named and "tests/" not in named:
             paths = [a for a in named if any(a.startswith(path) for path in paths)]
         if paths:
             groups.append([*paths, *rest])
