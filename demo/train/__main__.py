@@ -8,6 +8,7 @@ python3 -m demo.train FOLDER --export FILE       # weights file of the furthest 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -47,13 +48,16 @@ def held_out(size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(portraits[:16] + styled)).permute(0, 3, 1, 2)
 
 
-def train(folder: Path, stage: int, minutes: float, workers: int) -> None:
-    """Run one stage with whatever pictures are ready."""
+def train(folder: Path, stage: int, minutes: float, workers: int, finish: int = 0) -> None:
+    """Run one stage with whatever pictures are ready; `finish` ends it after so many more steps."""
     files = [(path, 1.0) for path in dataset.finished(folder, 128)]
     files += [(path, 2.0) for path in dataset.finished(folder, 256)]
     trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage), workers)
     earlier = folder / f"{PLANS[64].name}.safetensors"
     trainer.resume(earlier if stage == 128 and earlier.exists() else None)
+    if finish:
+        last = trainer.progress["step"] + finish
+        trainer.plan = dataclasses.replace(trainer.plan, steps=last, cooldown=finish)
     trainer.run(held_out(stage), minutes)
 
 
@@ -79,6 +83,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
     parser.add_argument("--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
+    parser.add_argument("--finish", type=int, default=0, metavar="STEPS", help="cool down to rate 0 and end")
     parser.add_argument("--workers", type=int, default=2, help="threads, each with its part of the batch")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
     options = parser.parse_args()
@@ -91,7 +96,7 @@ def main() -> None:
         for size, files in PICTURES.items():
             dataset.build(options.folder, size, files)
     for stage in [options.stage] if options.stage else PLANS:
-        train(options.folder, stage, options.minutes, options.workers)
+        train(options.folder, stage, options.minutes, options.workers, options.finish)
 
 
 if __name__ == "__main__":
