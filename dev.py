@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The developer's commands. Each makes what it needs on first use: a ComfyUI, test tools, linters.
 
-    python3 dev.py demo     one portrait, end to end, in a real ComfyUI
-    python3 dev.py test     all tests (--fast: without server and browser)
-    python3 dev.py serve    ComfyUI in the browser, with the pack and its pictures
-    python3 dev.py bench    measured ratios
-    python3 dev.py lint     ruff, pyright, imports
+    python3 dev.py demo       one portrait, end to end, in a real ComfyUI
+    python3 dev.py test       all tests (--fast: without server and browser)
+    python3 dev.py serve      ComfyUI in the browser, with the pack and its pictures
+    python3 dev.py bench      measured ratios
+    python3 dev.py lint       ruff, pyright, imports
+    python3 dev.py workflows  write workflows/ anew from tests/prompts/
 
 What is made lies in $MAGICSTYLE_CACHE (by default ~/.cache/magicstyle) and may be deleted at any time.
 COMFYUI_PATH and COMFYUI_PYTHON name a ComfyUI of your own to use instead; nothing is installed into it.
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, default=Path("out"), metavar="DIR")
 
     commands.add_parser("lint", parents=[common], help="ruff, pyright, imports")
+    commands.add_parser("workflows", parents=[common], help="write workflows/ anew; --help for more")
     return main
 
 
@@ -68,6 +70,10 @@ def dispatch(options: argparse.Namespace, rest: list) -> int:
         from dev.bench import bench
 
         return bench(options, rest)
+    if options.command == "workflows":
+        from dev.workflows import workflows
+
+        return workflows(options, rest)
     from dev.lint import lint
 
     return lint(options.host)
@@ -83,7 +89,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped and locks released
     whole = parser()
     options, rest = whole.parse_known_args()
-    if rest and options.command not in ("test", "bench"):
+    if rest and options.command not in ("test", "bench", "workflows"):
         whole.error("unrecognized arguments: " + " ".join(rest))
     try:
         return dispatch(options, rest)

@@ -6,14 +6,11 @@ Needs playwright, which is one of the test tools; nothing is imported before a b
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--no-sandbox",  # Chromium refuses to start as root with it
     "--disable-dev-shm-usage",
@@ -43,11 +40,6 @@ IDLE = """async () => {
 # Answered by 404 on a fresh server: settings and files that nobody has saved yet.
 NOISE = ("404 (Not Found)", "status code 404", "graph accessed before initialization")
 WAIT = 60_000  # ms: generous, for machines with other work
-
-
-def program() -> str | None:
-    """The Chromium to use: ``MAGICSTYLE_BROWSER``, or one on the PATH."""
-    return os.environ.get("MAGICSTYLE_BROWSER") or next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 @contextmanager

@@ -91,10 +91,17 @@ class Client:
             return status, data.decode(errors="replace")
 
     def submit(self, prompt: Prompt, client_id: str | None = None) -> str:
-        """Queue a prompt; its id, or ``PromptRefusedError`` with what is wrong in which input."""
+        """Queue a prompt; its id, or ``PromptRefusedError`` with what is wrong in which input.
+
+        ComfyUI accepts a prompt of which only some outputs are valid, and leaves the others out. Here that is
+        a refusal too: whoever sends a prompt wants all of it.
+        """
         body = {"prompt": prompt, "client_id": client_id or uuid.uuid4().hex}
         status, answer = self.post("/prompt", body)
-        if status != 200:
+        if status == 200 and answer["node_errors"]:
+            self.post("/queue", {"delete": [answer["prompt_id"]]})
+            self.post("/interrupt", {"prompt_id": answer["prompt_id"]})
+        if status != 200 or answer["node_errors"]:
             raise PromptRefusedError(answer if isinstance(answer, dict) else {"error": answer}, status)
         return answer["prompt_id"]
 
@@ -162,7 +169,7 @@ class Client:
 
 def readable_refusal(body: dict[str, Any]) -> str:
     """The server's refusal in lines for people: the error, then each node with its inputs."""
-    error = body.get("error")
+    error = body.get("error") or "Prompt outputs failed validation"
     lines = [f"The server refused the prompt: {error.get('message') if isinstance(error, dict) else error}"]
     for node, found in (body.get("node_errors") or {}).items():
         for item in found.get("errors", []):

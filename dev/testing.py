@@ -19,7 +19,7 @@ from .server import ROOT
 from .tools import browser, test_environment
 
 FAST = (("core", "nodes"),)  # one process: both import torch, one imports ComfyUI
-SLOW = (("server",), ("browser",))
+SLOW = (("server", "browser"),)  # one process: both talk to the same server
 NOTHING_COLLECTED = 5
 SECONDS_PER_TEST = 300
 NO_BROWSER = (

@@ -81,7 +81,7 @@ def _packages(name: str, what: str, requirements: Sequence[str], python: str) ->
 
 def browser() -> str | None:
     """A Chromium to drive; installed by apt if it is missing and may be installed, otherwise None."""
-    if found := _find_browser():
+    if found := find_browser():
         return found
     if sys.platform == "linux" and os.geteuid() == 0 and shutil.which("apt-get"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -95,8 +95,9 @@ def browser() -> str | None:
                 )
         except DevError as failure:
             say(failure.what)
-    return _find_browser()
+    return find_browser()
 
 
-def _find_browser() -> str | None:
+def find_browser() -> str | None:
+    """The Chromium to drive: ``MAGICSTYLE_BROWSER``, or one on the PATH."""
     return os.environ.get("MAGICSTYLE_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,4 +1,4 @@
-"""Write the workflows of the pack from their prompts: ``python -m dev.workflows``, with the test tools.
+"""``dev.py workflows``: write the workflows of the pack from their prompts.
 
 A prompt in ``tests/prompts`` says what is computed; the layout here says where it stands on the canvas. The
 real front end turns both into ``workflows/<name>.json``, so the files are what a user would have saved.
@@ -11,17 +11,19 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
 import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
-from .browser import FrontEnd, chromium, program
+from .browser import FrontEnd, chromium
 from .demo import pictures
 from .host import find_host
 from .layout import GROUPS, NOTES, PLACES
-from .report import DevError, say, step
+from .report import PREEXEC, DevError, say, step
 from .server import ROOT, Host
+from .tools import find_browser, test_environment
 
 NAMES = ("magicstyle_demo", "magicstyle_portrait")
 FOLDER, PROMPTS = ROOT / "workflows", ROOT / "tests" / "prompts"
@@ -109,7 +111,7 @@ def thumbnail(picture: Path, name: str) -> Path:
 
 def write(shots: Path | None) -> None:
     """Write all workflows; a screenshot becomes the thumbnail of a workflow that has none."""
-    executable = program()
+    executable = find_browser()
     if executable is None:
         raise DevError("No Chromium was found.", "Install one, or set MAGICSTYLE_BROWSER to its program.")
     found = find_host()
@@ -132,8 +134,15 @@ def write(shots: Path | None) -> None:
                     front.close()
 
 
+def workflows(options: argparse.Namespace, arguments: list[str]) -> int:
+    """Run this module with the host's Python, which has the browser's driver beside it."""
+    found = find_host(options.host)
+    command = [found.python, "-m", "dev.workflows", *arguments]
+    return subprocess.call(command, cwd=ROOT, env=test_environment(found), preexec_fn=PREEXEC)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="dev.workflows", description=__doc__)
+    parser = argparse.ArgumentParser(prog="dev.py workflows", description=__doc__)
     parser.add_argument("--thumbnail", action="append", default=[], metavar="NAME=PICTURE")
     parser.add_argument("--screenshots", type=Path, metavar="DIR", help="keep a picture of every graph")
     options = parser.parse_args()

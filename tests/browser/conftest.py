@@ -12,11 +12,12 @@ sys.path.append(str(Path(__file__).parents[1]))  # the helpers beside the layers
 import live_host
 
 from dev import browser as driver
+from dev.tools import find_browser
 
 
 @pytest.fixture(scope="session")
 def chromium():
-    program = driver.program()
+    program = find_browser()
     if program is None:
         pytest.skip("needs Chromium: install one, or set MAGICSTYLE_BROWSER to its program")
     pytest.importorskip("playwright", reason="needs playwright: run `python3 dev.py test`")

@@ -24,63 +24,14 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()  # before any other import of the host
 
-import torch  # noqa: E402
 import utils.install_util  # noqa: E402, F401  before nodes, which puts comfy/utils.py in the way
 
-import execution  # noqa: E402
+# isort: split
+import torch  # noqa: E402
+from in_process import Executor  # noqa: E402
+
 import folder_paths  # noqa: E402
 import nodes  # noqa: E402
-
-
-class Server:
-    """The few attributes of the host's server that the executor uses."""
-
-    client_id, last_node_id, last_prompt_id, sockets_metadata = "test", None, None, {}
-
-    def __init__(self):
-        self.sent = []
-
-    def send_sync(self, event, data, sid=None):
-        self.sent.append((event, data))
-
-    def queue_updated(self):
-        pass
-
-
-class Executor:
-    """Runs API prompts one after the other with a cache, as one session of the host does."""
-
-    def __init__(self, cache="CLASSIC"):
-        self.server = Server()
-        self.kept = {}
-        sizes = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
-        self.executor = execution.PromptExecutor(self.server, cache_type=execution.CacheType[cache], cache_args=sizes)
-
-    def run(self, prompt):
-        """Outputs of the test's Keep nodes by name; AssertionError with the node's message on failure."""
-        valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
-        assert (valid, node_errors) == (True, {}), f"{error} {node_errors}"
-        nodes.NODE_CLASS_MAPPINGS["TestKeep"].kept = self.kept  # what is cached stays from the run before
-        self.executor.execute(prompt, "test", {"client_id": "test"}, outputs)
-        if not self.executor.success:
-            raise AssertionError(self.error())
-        return dict(self.kept)
-
-    def error(self):
-        for event, data in self.executor.status_messages:
-            if event == "execution_error":
-                return f"{data['exception_type']}: {data['exception_message']}"
-            if event == "execution_interrupted":
-                return "interrupted"
-        return None
-
-    def cached(self):
-        return {
-            node
-            for event, data in self.executor.status_messages
-            if event == "execution_cached"
-            for node in data["nodes"]
-        }
 
 
 @pytest.fixture(scope="session", autouse=True)

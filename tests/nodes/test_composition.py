@@ -3,6 +3,7 @@
 import pytest
 import torch
 from graphs import LOOK, csdi, error_of, ffa, fff, full, keep, node
+from in_process import Executor
 
 import comfy.model_management
 import nodes
@@ -164,8 +165,6 @@ def test_rows_may_come_together_or_apart(run, rows, monkeypatch):
         return (1, 1) if torch_free_too else 1
 
     monkeypatch.setattr(comfy.model_management, "get_free_memory", little)
-    from conftest import Executor
-
     apart = Executor().run(prompted(77, rows))["result"]
     assert error_of(apart, together) < EXACT
 

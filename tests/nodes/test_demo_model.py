@@ -1,5 +1,7 @@
 """Load Demo Model: the pack's own weights and codec through stock nodes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from graphs import FFA, FFF, INVERSION, error_of, keep, node
@@ -12,9 +14,7 @@ PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg")
 
 @pytest.fixture(scope="module", autouse=True)
 def _pictures(host):
-    from conftest import ROOT
-
-    for picture in (ROOT / "assets").glob("*.jpg"):
+    for picture in (Path(__file__).parents[2] / "assets").glob("*.jpg"):
         (host / "input" / picture.name).write_bytes(picture.read_bytes())
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from graphs import csdi, error_of, fff, full, keep, latent, model, node
+from in_process import Executor
 
 EXACT = 1e-4  # measured 3e-7: rounding of fp32 over all steps
 
@@ -146,8 +147,6 @@ def test_a_second_run_is_cached_and_a_new_alpha_does_not_invert_again(executor):
 
 
 def test_runs_without_a_cache(host):
-    from conftest import Executor
-
     kept = Executor("NONE").run(full())
     assert error_of(kept["plain"], kept["content"]) < EXACT
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep
+from in_process import Executor
 from thin_models import build
 
 import comfy.model_base
@@ -91,8 +92,6 @@ def test_a_cancelled_run_leaves_nothing_and_the_next_one_works(executor, monkeyp
     """Inversion takes five evaluations here, so the seventh is in sampling."""
     graph = csdi() | {"ffa": ffa(), "fff": fff("ffa"), "keep": keep(["fff", 0], "result")}
     whole = executor.run(graph)["result"]["samples"]
-    from conftest import Executor
-
     fresh = Executor()
     with monkeypatch.context() as patch:
         Interrupter(patch, comfy.model_base.BaseModel, evaluations)
@@ -119,8 +118,6 @@ def test_nan_from_the_network_is_an_error_and_no_bank(model, latents, monkeypatc
 
 
 def test_two_runs_in_one_process_are_equal_bit_by_bit(host):
-    from conftest import Executor
-
     first, second = (Executor().run(full())["result"]["samples"] for _ in range(2))
     assert torch.equal(first, second)
 
