@@ -17,7 +17,7 @@ def load_pack() -> ModuleType:
     if path is None:
         raise SystemExit("Benchmarks run in a ComfyUI: use 'python3 dev.py bench', or set COMFYUI_PATH.")
     sys.path.insert(0, path)
-    sys.argv[1:] = ["--cpu", "--disable-api-nodes"]
+    sys.argv[1:] = ["--cpu", "--disable-api-nodes", "--use-pytorch-cross-attention"]
     import comfy.options
 
     comfy.options.enable_args_parsing()  # before any other import of the host
