@@ -171,16 +171,16 @@ class BlendPatch:
 def _stack(branches: Sequence[Branch], extra_options: dict[str, Any]) -> AttentionInputs:
     if len(branches) == 1:
         return branches[0].inputs
+    counts = [branch.inputs.key.shape[1] for branch in branches]
+    tokens, largest = math.lcm(*counts), max(counts)
+    if tokens > MAX_REPEAT * largest:
+        raise ValueError(
+            f"Blending attentions over {' and '.join(map(str, counts))} tokens at layer {_layer_key(extra_options)} "
+            f"would repeat them {tokens // largest} times. Resize the style picture to the portrait's size, or set "
+            "strength to 1 and rows to all."
+        )
     # The host hands the same dict to all patches of one layer in one evaluation, and a fresh one to the next.
     extra_options.setdefault(BLENDS, []).append([branch.weight for branch in branches])
-    tokens = math.lcm(*(branch.inputs.key.shape[1] for branch in branches))
-    if tokens > MAX_REPEAT * max(branch.inputs.key.shape[1] for branch in branches):
-        counts = " and ".join(str(branch.inputs.key.shape[1]) for branch in branches)
-        raise ValueError(
-            f"Blending attentions over {counts} tokens at layer {_layer_key(extra_options)} would repeat them "
-            f"{tokens // max(branch.inputs.key.shape[1] for branch in branches)} times. Resize the style picture to "
-            "the portrait's size, or set strength to 1 and rows to all."
-        )
     # Softmax over keys that are all repeated equally often is the softmax over the keys.
     return AttentionInputs(
         torch.cat([branch.inputs.query for branch in branches]),

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from magicstyle_core.codec import PatchCodec
+from magicstyle_core.color import adain
 from magicstyle_core.ddim import FixedPoint, sample
 
 from ..render import render, scene
@@ -103,12 +104,6 @@ class Network:
         return result
 
 
-def adain(latents: Tensor, like: Tensor) -> Tensor:
-    """Latents with mean and deviation per channel of `like`."""
-    mean, deviation = (f(latents) for f in (_mean, _deviation))
-    return (latents - mean) / deviation * _deviation(like) + _mean(like)
-
-
 def decibels(a: Tensor, b: Tensor) -> float:
     """PSNR of images in 0..1."""
     return float(-10 * (a - b).square().mean().log10())
@@ -169,14 +164,6 @@ def _references(size: int, kinds: Sequence[str]) -> Tensor:
         for i, kind in enumerate(kinds)
     ]
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-
-def _mean(latents: Tensor) -> Tensor:
-    return latents.mean((2, 3), keepdim=True)
-
-
-def _deviation(latents: Tensor) -> Tensor:
-    return latents.std((2, 3), keepdim=True)
 
 
 def _remove(handles: list) -> None:
