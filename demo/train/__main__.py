@@ -2,6 +2,7 @@
 
 python3 -m demo.train FOLDER                     # everything; run it again to resume
 python3 -m demo.train FOLDER --stage 128         # one stage only
+python3 -m demo.train FOLDER --stage 128 --start FILE   # the same, from the weights and the codec of an exported file
 python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
 """
 
@@ -18,7 +19,7 @@ import torch
 from magicstyle_core.codec import PatchCodec
 
 from . import checkpoint, dataset, natural
-from .export import export
+from .export import export, load
 from .loop import Plan, Trainer
 from .pictures import Pictures, as_images
 
@@ -48,13 +49,28 @@ def held_out(size: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(portraits[:16] + styled)).permute(0, 3, 1, 2)
 
 
-def train(folder: Path, stage: int, minutes: float, workers: int, finish: int = 0) -> None:
-    """Run one stage with whatever pictures are ready; `finish` ends it after so many more steps."""
+def adopt_codec(folder: Path, start: Path) -> None:
+    """Use the codec of a weights file from now on: its weights know no other latents."""
+    checkpoint.write_tensors(folder / "codec.safetensors", load(start)[1].state(), {})
+
+
+def train(folder: Path, stage: int, minutes: float, workers: int, finish: int = 0, start: Path | None = None) -> None:
+    """Run one stage with whatever pictures are ready; `finish` ends it after so many more steps.
+
+    A stage without a checkpoint begins at `start` (a weights file), else at the smaller stage's checkpoint.
+    """
     files = [(path, 1.0) for path in dataset.finished(folder, 128)]
     files += [(path, 2.0) for path in dataset.finished(folder, 256)]
     trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage), workers)
-    earlier = folder / f"{PLANS[64].name}.safetensors"
-    trainer.resume(earlier if stage == 128 and earlier.exists() else None)
+    smaller = folder / f"{PLANS[64].name}.safetensors"
+    if not trainer.resume():
+        if start is not None:
+            unet, _, record = load(start)
+            trainer.start_from(unet.state_dict(), record["stages"])
+        elif stage != 64 and smaller.exists():
+            weights, metadata = checkpoint.read_tensors(smaller, "ema.")
+            earlier = json.loads(metadata["progress"])
+            trainer.start_from(weights, [*earlier["history"], _stage(earlier)])
     if finish:
         last = trainer.progress["step"] + finish
         trainer.plan = dataclasses.replace(trainer.plan, steps=last, cooldown=finish)
@@ -69,12 +85,17 @@ def export_latest(folder: Path, path: Path) -> None:
         raise SystemExit(f"No checkpoint in {folder}; train first.")
     weights, metadata = checkpoint.read_tensors(source, "ema.")
     progress = json.loads(metadata["progress"])
-    keys = ("name", "size", "batch", "step", "samples", "seed")
-    stages = [{k: s[k] for k in keys if k in s} for s in [*progress["history"], progress | progress["plan"]]]
+    stages = [*progress["history"], _stage(progress)]
     record = {"size": stages[-1]["size"], "steps": sum(s["step"] for s in stages)}
     record |= {"samples": sum(s["samples"] for s in stages), "seed": stages[0]["seed"], "stages": stages}
     export(path, weights, codec(folder), record)
     print(f"{path}: {json.dumps(record)}")
+
+
+def _stage(progress: dict) -> dict:
+    """The lines of a progress record that stay with the weights."""
+    record = progress | progress["plan"]
+    return {key: record[key] for key in ("name", "size", "batch", "step", "samples", "seed")}
 
 
 def main() -> None:
@@ -82,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
     parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
     parser.add_argument("--stage", type=int, choices=sorted(PLANS), help="train this stage only, on pictures so far")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="begin the stage at this weights file")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
     parser.add_argument("--finish", type=int, default=0, metavar="STEPS", help="cool down to rate 0 and end")
     parser.add_argument("--workers", type=int, default=2, help="threads, each with its part of the batch")
@@ -89,6 +111,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.start:
+        if options.stage is None:
+            parser.error("--start needs --stage")
+        adopt_codec(options.folder, options.start)
     if options.export:
         export_latest(options.folder, options.export)
         return
@@ -96,7 +122,7 @@ def main() -> None:
         for size, files in PICTURES.items():
             dataset.build(options.folder, size, files)
     for stage in [options.stage] if options.stage else PLANS:
-        train(options.folder, stage, options.minutes, options.workers, options.finish)
+        train(options.folder, stage, options.minutes, options.workers, options.finish, options.start)
 
 
 if __name__ == "__main__":

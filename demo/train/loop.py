@@ -74,17 +74,18 @@ class Trainer:
         self.path = folder / f"{plan.name}.safetensors"
         self.journal = folder / f"{plan.name}.jsonl"
 
-    def resume(self, warm_start: Path | None = None) -> None:
-        """Continue from this stage's checkpoint, else start from the averaged weights of another stage's."""
-        if self.path.exists():
-            self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizers)
-        elif warm_start is not None:
-            weights, metadata = checkpoint.read_tensors(warm_start, "ema.")
-            self.model.load_state_dict(weights)
-            self.average.load_state_dict(weights)
-            earlier = json.loads(metadata["progress"])
-            done = {k: earlier[k] for k in ("step", "samples", "seconds")} | earlier.get("plan", {})
-            self.progress["history"] = [*earlier["history"], done]
+    def resume(self) -> bool:
+        """Continue from this stage's checkpoint; False if there is none."""
+        if not self.path.exists():
+            return False
+        self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizers)
+        return True
+
+    def start_from(self, weights: dict[str, Tensor], history: list[dict]) -> None:
+        """Start from another stage's averaged weights; `history` records the stages that led to them."""
+        self.model.load_state_dict(weights)
+        self.average.load_state_dict(weights)
+        self.progress["history"] = history
 
     def step(self) -> tuple[float, float]:
         """One optimizer step; returns the loss and the gradient's norm."""

@@ -2,7 +2,8 @@
 
 Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention
 over a zero context is a constant: only `attn2.to_out.0.bias` exists here, and `host_state` adds the rest.
-1x1 convolutions of the transformers run as matrix products over tokens.
+1x1 convolutions of the transformers run as matrix products over tokens. Given `options`, it calls the patches in
+them at every self-attention as the host does, so that `magicstyle_core.attention` runs on it without ComfyUI.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from magicstyle_core.layers import AttentionLayer, LayerKey
 
 UNET_CONFIG: dict[str, Any] = {
     "image_size": 32,
@@ -32,15 +35,6 @@ UNET_CONFIG: dict[str, Any] = {
     "legacy": False,
     "adm_in_channels": None,
 }
-ATTENTION_LAYERS = (
-    "input.1.0",
-    "input.3.0",
-    "middle.0.0",
-    "output.0.0",
-    "output.1.0",
-    "output.2.0",
-    "output.3.0",
-)
 
 
 class SelfAttention(nn.Module):
@@ -54,11 +48,11 @@ class SelfAttention(nn.Module):
         self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(width, width), nn.Identity())
 
-    def forward(self, query: Tensor, source: Tensor) -> Tensor:
-        """query (B, T, C) and source (B, S, C) to (B, T, C)."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """query (B, T, C), key and value (B, S, C) to (B, T, C)."""
         q, k, v = (
             project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project, x in ((self.to_q, query), (self.to_k, source), (self.to_v, source))
+            for project, x in ((self.to_q, query), (self.to_k, key), (self.to_v, value))
         )
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
@@ -110,10 +104,23 @@ class TransformerBlock(nn.Module):
         self.attn2 = ConstantAttention(width)
         self.ff = FeedForward(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, options: dict[str, Any] | None = None) -> Tensor:
         h = self.norm1(x)
-        x = x + self.attn1(h, h) + self.attn2()
+        attended = self.attn1(h, h, h) if options is None else self._patched(h, options)
+        x = x + attended + self.attn2()
         return x + self.ff(self.norm3(x))
+
+    def _patched(self, h: Tensor, options: dict[str, Any]) -> Tensor:
+        """Self-attention with the host's hooks: inputs before the projections, and the output."""
+        patches = options["patches"]
+        extra_options = {name: value for name, value in options.items() if name != "patches"}
+        query, key, value = h, h, h
+        for patch in patches.get("attn1_patch", ()):
+            query, key, value = patch(query, key, value, extra_options)
+        attended = self.attn1(query, key, value)
+        for patch in patches.get("attn1_output_patch", ()):
+            attended = patch(attended, extra_options)
+        return attended
 
 
 class SpatialTransformer(nn.Module):
@@ -126,11 +133,13 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads)])
         self.proj_out = nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, options: dict[str, Any] | None = None) -> Tensor:
         height, width = x.shape[2:]
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
         tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
-        tokens = self.transformer_blocks[0](tokens)
+        if options is not None:
+            options = options | {"activations_shape": list(x.shape), "block_index": 0}
+        tokens = self.transformer_blocks[0](tokens, options)
         tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
         return x + tokens.transpose(1, 2).unflatten(2, (height, width))
 
@@ -207,24 +216,31 @@ class DemoUNet(nn.Module):
                 _scale(module.proj_out, 0.0)
         _scale(self.out[2], 0.0)
 
-    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
-        """Noisy latents (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, 16, H, W)."""
+    def forward(self, x: Tensor, timesteps: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+        """Noisy latents (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, 16, H, W).
+
+        `options` are the host's transformer_options; None leaves out the hooks.
+        """
         emb = self.time_embed(timestep_embedding(timesteps, self.width))
         skips = []
         h = x
-        for block in self.input_blocks:
-            h = _through(block, h, emb)
+        for index, block in enumerate(self.input_blocks):
+            h = _through(block, h, emb, _at("input", index, options))
             skips.append(h)
-        h = _through(self.middle_block, h, emb)
-        for block in self.output_blocks:
-            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb)
+        h = _through(self.middle_block, h, emb, _at("middle", 0, options))
+        for index, block in enumerate(self.output_blocks):
+            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb, _at("output", index, options))
         return self.out(h)
 
-    def attention_blocks(self) -> dict[str, TransformerBlock]:
-        """Transformer blocks by layer name, in the order in which they run."""
-        sites = [self.input_blocks[1][1], self.input_blocks[3][1], self.middle_block[1]]
-        sites += [block[1] for block in self.output_blocks]
-        return {name: site.transformer_blocks[0] for name, site in zip(ATTENTION_LAYERS, sites, strict=True)}
+    def attention_layers(self) -> tuple[AttentionLayer, ...]:
+        """The self-attentions in the order in which they run."""
+        full = (("input", 1), ("output", 2), ("output", 3))
+        half = (("input", 3), ("middle", 0), ("output", 0), ("output", 1))
+        scales = {address: 1 for address in full} | {address: 2 for address in half}
+        order = (*full[:1], *half, *full[1:])
+        return tuple(
+            AttentionLayer(LayerKey(*address, 0), self.width * scales[address], scales[address]) for address in order
+        )
 
 
 def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
@@ -257,9 +273,18 @@ def from_host_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.endswith(unused)}
 
 
-def _through(block: nn.ModuleList, h: Tensor, emb: Tensor) -> Tensor:
+def _at(block: str, index: int, options: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if options is None else options | {"block": (block, index)}
+
+
+def _through(block: nn.ModuleList, h: Tensor, emb: Tensor, options: dict[str, Any] | None) -> Tensor:
     for layer in block:
-        h = layer(h) if isinstance(layer, nn.Conv2d) else layer(h, emb)
+        if isinstance(layer, nn.Conv2d):
+            h = layer(h)
+        elif isinstance(layer, SpatialTransformer):
+            h = layer(h, emb, options)
+        else:
+            h = layer(h, emb)
     return h
 
 

@@ -7,8 +7,12 @@ import torch
 from graphs import FFA, FFF, INVERSION, error_of, keep, node
 from PIL import Image
 
+from demo.network import DEMO, Network
+from magicstyle_core.attention import FusionPatch
+from magicstyle_core.fusion import FeatureFusion
+
 TILES = {"tile_size": 64, "overlap": 0, "temporal_size": 64, "temporal_overlap": 8}
-KEPT = ("scale content", "content", "plain", "fff", "image", "codec")
+KEPT = ("scale content", "scale style", "content", "plain", "fff", "image", "codec")
 PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg")
 
 
@@ -50,6 +54,16 @@ def test_the_demo_graph_from_picture_to_picture(run):
     assert kept["image"].shape == (1, 64, 64, 3)
     assert 0 <= float(kept["image"].min())
     assert float(kept["image"].max()) <= 1
+
+
+def test_plain_torch_gives_the_picture_of_the_nodes(run):
+    """What the truth benchmark measures without ComfyUI is what people get in it."""
+    kept = run(demo())
+    network = Network.load(DEMO)
+    portrait, picture = (kept[f"scale {name}"].movedim(-1, 1) for name in ("content", "style"))
+    content, style = network.invert(portrait, INVERSION["steps"]), network.invert(picture, INVERSION["steps"])
+    image = network.stylize(content, [FusionPatch(FeatureFusion(), content, style, network.layers)], style)
+    assert float((image.movedim(1, -1) - kept["image"]).abs().max()) < 2e-3
 
 
 @pytest.mark.parametrize("portrait", PORTRAITS)

@@ -1,0 +1,98 @@
+"""The demo model in plain torch under the pack's own inversion, fusion and sampling, without ComfyUI.
+
+    network = Network.load(DEMO)
+    content, style = network.invert(portraits), network.invert(pictures)
+    images = network.stylize(content, [FusionPatch(FeatureFusion(), content, style, network.layers)], style)
+
+Evaluation, the truth benchmark and the quality test stand on it: batches of many pairs run through it faster
+than through a server, and everything that decides the picture is the code that the nodes run.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magicstyle_core.attention import BlendPatch, CapturePatch, FusionPatch
+from magicstyle_core.bank import FeatureBank, FeatureRecorder, ModelFingerprint
+from magicstyle_core.codec import PatchCodec
+from magicstyle_core.color import adain
+from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
+from magicstyle_core.layers import LayerSelection
+from magicstyle_core.schedule import vp_from_ve
+
+from .train.diffusion import SIGNAL, STEPS
+from .train.export import load
+from .train.unet import DemoUNet
+
+FOLDER = Path(__file__).parent
+DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
+SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
+_SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
+_PROMPT = uuid.UUID(int=0)  # one conditioning, always the same
+
+
+def schedule(steps: int) -> Tensor:
+    """Ascending sigmas (steps + 1,) from 0, evenly spaced in time: the host's `ddim_uniform`."""
+    return torch.cat([torch.zeros(1), _SIGMAS[[1 + i * (STEPS // steps) for i in range(steps)]]])
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """UNet and codec of one weights file. Images are (B, 3, S, S) in 0..1, S a multiple of 8."""
+
+    unet: DemoUNet
+    codec: PatchCodec
+
+    @classmethod
+    def load(cls, path: Path) -> Network:
+        """Read a weights file."""
+        unet, codec, _ = load(path)
+        return cls(unet, codec)
+
+    @property
+    def layers(self) -> LayerSelection:
+        """All self-attention layers."""
+        return LayerSelection(self.unet.attention_layers())
+
+    def denoiser(self, inputs: Sequence[Callable] = (), outputs: Sequence[Callable] = ()) -> Denoiser:
+        """The network with patches before (`attn1_patch`) and after (`attn1_output_patch`) self-attention."""
+        patches = {"attn1_patch": list(inputs), "attn1_output_patch": list(outputs)}
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            timestep = (_SIGMAS[None] - sigma[:, None]).abs().argmin(1)
+            options: dict[str, Any] = {"patches": patches, "sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
+            z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+            return x - sigma[:, None, None, None] * self.unet(z, timestep, options if inputs else None)
+
+        return denoise
+
+    @torch.no_grad()
+    def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = Exact()) -> FeatureBank:
+        """Bank of a batch of images with the features of every layer."""
+        sigmas, latents = schedule(steps), self.codec.encode(images)
+        recorder = FeatureRecorder(self.layers, sigmas, [len(images)])
+        trajectory = method(self.denoiser([CapturePatch(recorder)]), latents, sigmas)
+        model = ModelFingerprint("demo", "eps", self.unet.width, 0, len(self.layers))
+        return recorder.publish(trajectory, model)[0]
+
+    @torch.no_grad()
+    def stylize(
+        self,
+        content: FeatureBank,
+        patches: Sequence[FusionPatch] = (),
+        colors: FeatureBank | None = None,
+        detail: float = 1.0,
+    ) -> Tensor:
+        """Images on the way back from the content's noise, with the start latent's colours from `colors`."""
+        way = content.trajectory
+        start = way.latents[-1] if colors is None else adain(way.latents[-1], colors.trajectory.latents[-1])
+        denoise = self.denoiser(patches, [BlendPatch()] * len(patches))
+        latents = sample(denoise, start, way.sigmas.flip(0), way.residuals_down(way.steps), detail)
+        return self.codec.decode(latents)
