@@ -32,6 +32,7 @@ from .train.export import load
 from .train.unet import DemoUNet
 
 FOLDER = Path(__file__).parent
+EXACT = Exact()
 DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
 _SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
@@ -74,7 +75,7 @@ class Network:
         return denoise
 
     @torch.no_grad()
-    def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = Exact()) -> FeatureBank:
+    def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = EXACT) -> FeatureBank:
         """Bank of a batch of images with the features of every layer."""
         sigmas, latents = schedule(steps), self.codec.encode(images)
         recorder = FeatureRecorder(self.layers, sigmas, [len(images)])
