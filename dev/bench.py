@@ -8,7 +8,7 @@ import subprocess
 from .host import find_host
 from .report import PREEXEC, DevError, say
 from .server import ROOT
-from .tools import test_environment
+from .tools import quality_tools, test_environment
 
 
 def bench(options: argparse.Namespace, arguments: list[str]) -> int:
@@ -25,4 +25,5 @@ def bench(options: argparse.Namespace, arguments: list[str]) -> int:
     found = find_host(options.host)
     options.out.mkdir(parents=True, exist_ok=True)
     command = [found.python, str(folder / f"{options.name}.py"), "--out", str(options.out), *arguments]
-    return subprocess.call(command, cwd=ROOT, env=test_environment(found), preexec_fn=PREEXEC)
+    extra = quality_tools(found.python) if options.name == "quality" else []
+    return subprocess.call(command, cwd=ROOT, env=test_environment(found, *extra), preexec_fn=PREEXEC)

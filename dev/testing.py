@@ -16,7 +16,7 @@ from .cache import cache_folder
 from .host import Host, find_host
 from .report import PREEXEC, say
 from .server import ROOT
-from .tools import browser, test_environment
+from .tools import browser, measure_tools, test_environment
 
 FAST = (("core", "nodes"),)  # one process: both import torch, one imports ComfyUI
 SLOW = (("server", "browser"),)  # one process: both talk to the same server
@@ -30,7 +30,7 @@ NO_BROWSER = (
 
 def test(options: argparse.Namespace, arguments: list[str]) -> int:
     found = find_host(options.host)
-    environment = test_environment(found)
+    environment = test_environment(found, measure_tools(found.python))
     strict = options.ci or os.environ.get("CI", "").lower() not in ("", "0", "false")
     if not options.fast:
         if program := browser():

@@ -1,7 +1,7 @@
 """Test tools and linters in folders of their own, so that nothing is installed into anybody's ComfyUI.
 
-The test tools lie on the ``PYTHONPATH`` of the host's Python. The list is complete beside what every ComfyUI
-has (numpy, requests, huggingface_hub, safetensors, tqdm, Pillow, packaging), hence ``--no-deps``.
+They lie on the ``PYTHONPATH`` of the host's Python. Each list is complete beside what every ComfyUI has (numpy,
+scipy, requests, huggingface_hub, safetensors, tqdm, Pillow, packaging), hence ``--no-deps``.
 The versions are the newest that run on every Python from 3.10 on.
 """
 
@@ -33,6 +33,24 @@ TEST_TOOLS = (
     "zipp==4.1.2",
     "regex==2026.9.29",  # an oracle for DDIM
 )
+MEASURE_TOOLS = (  # scikit-image: measures of the quality benchmark, also under test
+    "scikit-image==0.25.2",
+    "lazy-loader==0.6",
+    "imageio==2.38.0",
+    "tifffile==2025.5.10",
+    "networkx==3.4.2",
+)
+QUALITY_TOOLS = (  # matplotlib: its plots
+    "matplotlib==3.10.9",
+    "contourpy==1.3.2",
+    "cycler==0.12.1",
+    "fonttools==4.65.0",
+    "kiwisolver==1.5.1",
+    "pyparsing==3.3.3",
+    "python-dateutil==3.0.0",
+    "six==1.17.0",
+    "tzdata==2026.6",
+)
 LINTERS = (
     "ruff==0.17.5",
     "pyright==1.1.414",
@@ -48,9 +66,19 @@ def test_tools(python: str) -> Path:
     return _packages("test-tools", "test tools", TEST_TOOLS, python)
 
 
-def test_environment(host: Host) -> dict[str, str]:
-    """Environment of tests and benchmarks: which ComfyUI, and where pytest is."""
-    path = [str(test_tools(host.python)), os.environ.get("PYTHONPATH", "")]
+def measure_tools(python: str) -> Path:
+    """The folder with scikit-image."""
+    return _packages("measure-tools", "scikit-image", MEASURE_TOOLS, python)
+
+
+def quality_tools(python: str) -> list[Path]:
+    """The folders that the quality benchmark needs: scikit-image and matplotlib."""
+    return [measure_tools(python), _packages("quality-tools", "matplotlib", QUALITY_TOOLS, python)]
+
+
+def test_environment(host: Host, *extra: Path) -> dict[str, str]:
+    """Environment of tests and benchmarks: which ComfyUI, where pytest is, and `extra` folders of packages."""
+    path = [str(test_tools(host.python)), *map(str, extra), os.environ.get("PYTHONPATH", "")]
     return clean_environment(
         {
             **QUIET,
