@@ -2,6 +2,7 @@
 
 portrait = scene(7)                      # parameters
 image, masks = render(portrait, 256)     # float32 (256, 256, 3) in 0..1 and soft masks (256, 256)
+image, masks = render(portrait, 256, "cuda")  # the same in torch tensors
 """
 
 from .casting import scene

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, overload
+
 import numpy as np
 
 from .backdrop import paint_backdrop
+from .backend import moved, namespace, on_device
 from .clothes import paint_body
 from .face import head, paint_skin
 from .features import paint_brows, paint_ears, paint_eyes, paint_glasses, paint_mouth
@@ -13,16 +16,31 @@ from .hair import paint_hair
 from .scene import Scene
 from .solids import head_plane
 
+if TYPE_CHECKING:
+    import torch
+
 GRAIN = 0.006
 
 
-def render(portrait: Scene, size: int) -> tuple[Field, dict[str, Field]]:
+@overload
+def render(portrait: Scene, size: int, device: None = None) -> tuple[Field, dict[str, Field]]: ...
+
+
+@overload
+def render(
+    portrait: Scene, size: int, device: torch.device | str
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+
+
+def render(portrait: Scene, size: int, device: torch.device | str | None = None) -> tuple[Any, dict[str, Any]]:
     """Draw `portrait` at `size` x `size` pixels.
 
     Returns the image (size, size, 3), float32 in 0..1, and soft masks (size, size) in 0..1 named `head`,
     `hair`, `body` and `background`. The same scene shows the same picture at every size.
+    NumPy arrays, or the same picture in torch tensors on `device`.
     """
-    canvas = grid(size)
+    xp = on_device(device)
+    portrait, canvas = moved(portrait, xp), grid(size, xp)
     edge = 1.3 * canvas.pixel / portrait.pose.height
     skull = head(canvas, portrait)
     head_mask = inside(skull.distance, edge)
@@ -37,10 +55,10 @@ def render(portrait: Scene, size: int) -> tuple[Field, dict[str, Field]]:
     face = paint_brows(face, skull, portrait, edge)
     face = paint_mouth(face, skull, portrait, brightness, edge)
     face = paint_glasses(face, skull, portrait, edge)
-    image = over(image, np.clip(face, 0, 1), head_mask)
+    image = over(image, xp.clip(face, 0, 1), head_mask)
     image = over(image, hair.image, hair.front)
-    hair_mask = np.maximum(hair.front, hair.behind * (1 - np.maximum(head_mask, body_mask)))
-    covered = np.maximum.reduce([head_mask, hair_mask, body_mask])
+    hair_mask = xp.maximum(hair.front, hair.behind * (1 - xp.maximum(head_mask, body_mask)))
+    covered = xp.maximum(xp.maximum(head_mask, hair_mask), body_mask)
     masks = {
         "head": head_mask * (1 - hair.front),
         "hair": hair_mask,
@@ -55,16 +73,17 @@ def _shadow(mask: Field, portrait: Scene, shift: float, softness: float, depth: 
     lx, ly, lz = portrait.light.direction
     reach = shift * portrait.pose.height * 2.0 * size / 2.0
     sx, sy = round(-lx / (lz + 0.4) * reach), round((0.35 - ly / (lz + 0.4)) * reach)
-    moved = np.zeros_like(mask)
+    shifted = namespace(mask).zeros_like(mask)
     ys, xs = slice(max(sy, 0), size + min(sy, 0)), slice(max(sx, 0), size + min(sx, 0))
     yo, xo = slice(max(-sy, 0), size + min(-sy, 0)), slice(max(-sx, 0), size + min(-sx, 0))
-    moved[ys, xs] = mask[yo, xo]
-    return depth * blur(moved, softness)
+    shifted[ys, xs] = mask[yo, xo]
+    return depth * blur(shifted, softness)
 
 
 def _finish(image: Field, canvas: Grid, portrait: Scene) -> Field:
     """Vignette, a filmic shoulder and fine grain."""
+    xp = namespace(image)
     image = image * (1.03 - 0.12 * (canvas.x**2 + canvas.y**2))[..., None]
-    image = np.where(image > 0.8, 0.8 + 0.2 * np.tanh((image - 0.8) / 0.2 * 0.9), image)
+    image = xp.where(image > 0.8, 0.8 + 0.2 * xp.tanh((image - 0.8) / 0.2 * 0.9), image)
     grain = np.random.default_rng(portrait.seed + 77).normal(0, GRAIN, (*image.shape[:2], 1))
-    return np.clip(image + grain, 0.0, 1.0).astype(np.float32)
+    return xp.floats(xp.clip(image + xp.asarray(grain), 0.0, 1.0))

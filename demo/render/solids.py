@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .fields import Field, Grid, color
+from .backend import namespace
+from .fields import Field, Grid
 from .scene import Light, Pose
 
 
@@ -51,6 +52,7 @@ def ellipsoid(
     radii: tuple[float, float, float],
 ) -> tuple[Field, Field]:
     """Height towards the viewer and outline distance of an ellipsoid given in head coordinates."""
+    xp = namespace(x)
     shape = turn @ np.diag([1.0 / (r * r) for r in radii]) @ turn.T
     a11, a12, a13, a22, a23, a33 = (float(shape[i, j]) for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
     cx, cy, cz = (float(c) for c in turn @ np.array(centre))
@@ -59,8 +61,8 @@ def ellipsoid(
     # outline: the ellipse q = 1 where the line of sight touches the solid
     q = a11 * dx * dx + 2 * a12 * dx * dy + a22 * dy * dy - b * b * (1.0 / a33)
     rest = 1.0 - q
-    root = np.sign(rest) * np.sqrt(np.abs(rest) * (1.0 / a33))  # continues downwards outside the outline
-    distance = (1.0 - 1.0 / np.sqrt(np.maximum(q, 1e-4))) * np.hypot(dx, dy)
+    root = xp.sign(rest) * xp.sqrt(xp.abs(rest) * (1.0 / a33))  # continues downwards outside the outline
+    distance = (1.0 - 1.0 / xp.sqrt(xp.maximum(q, 1e-4))) * xp.hypot(dx, dy)
     return root - b * (1.0 / a33) + cz, distance
 
 
@@ -73,27 +75,30 @@ def surface(x: Field, y: Field, turn: np.ndarray, height: Field, distance: Field
 
 def normals(height: Field, step: float) -> tuple[Field, Field, Field]:
     """Unit normals (x, y, z towards the viewer) of a height field sampled every `step` (same units)."""
-    gy, gx = np.gradient(height, step)
-    scale = 1.0 / np.sqrt(gx * gx + gy * gy + 1.0)
+    xp = namespace(height)
+    gy, gx = xp.gradient(height, step)
+    scale = 1.0 / xp.sqrt(gx * gx + gy * gy + 1.0)
     return -gx * scale, -gy * scale, scale
 
 
 def illuminate(normal: tuple[Field, Field, Field], light: Light, wrap: tuple[float, float, float]) -> Field:
     """Light (S, S, 3) on a surface. `wrap` lets each colour bleed past the terminator, as in skin."""
+    xp = namespace(normal[0])
     nx, ny, nz = normal
     lx, ly, lz = light.direction
     facing = nx * lx + ny * ly + nz * lz
-    key = color(1.0 + light.warmth, 1.0, 1.0 - 1.3 * light.warmth)
-    fill = color(1.0 - 0.8 * light.warmth, 1.0, 1.0 + 1.5 * light.warmth)
+    key = xp.color(1.0 + light.warmth, 1.0, 1.0 - 1.3 * light.warmth)
+    fill = xp.color(1.0 - 0.8 * light.warmth, 1.0, 1.0 + 1.5 * light.warmth)
     sky = light.ambient * (0.86 - 0.14 * ny)
-    bleed = np.array(wrap, np.float32)
-    direct = np.clip((facing[..., None] + bleed) / (1.0 + bleed), 0.0, 1.0) ** np.float32(1.25)
+    bleed = xp.color(*wrap)
+    direct = xp.clip((facing[..., None] + bleed) / (1.0 + bleed), 0.0, 1.0) ** np.float32(1.25)
     return fill * sky[..., None] + key * (1.10 - 0.72 * light.ambient) * direct
 
 
 def gloss(normal: tuple[Field, Field, Field], light: Light, power: float) -> Field:
     """Specular reflection (S, S) of the key light."""
+    xp = namespace(normal[0])
     lx, ly, lz = light.direction
     length = math.sqrt(lx * lx + ly * ly + (lz + 1) ** 2)
     nx, ny, nz = normal
-    return np.clip((nx * lx + ny * ly + nz * (lz + 1)) * (1.0 / length), 0.0, 1.0) ** np.float32(power)
+    return xp.clip((nx * lx + ny * ly + nz * (lz + 1)) * (1.0 / length), 0.0, 1.0) ** np.float32(power)

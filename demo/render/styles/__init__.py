@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
-import numpy as np
-
+from ..backend import moved, namespace
 from ..fields import Field
 from . import paint, pieces, prints
 from .parameters import KINDS, Style, style
@@ -16,13 +16,16 @@ _PAINTERS: dict[str, Callable[[Field, Style], Field]] = {
     kind: getattr(module, kind) for module in (paint, prints, pieces) for kind in KINDS if hasattr(module, kind)
 }
 
+Image = TypeVar("Image")  # a NumPy array or a torch tensor
 
-def apply(chosen: Style, image: Field) -> Field:
-    """`image` (S, S, 3) in 0..1 drawn in a style; same shape and range."""
+
+def apply(chosen: Style, image: Image) -> Image:
+    """`image` (S, S, 3) in 0..1 drawn in a style; same kind of array, shape and range."""
     if image.ndim != 3 or image.shape[0] != image.shape[1] or image.shape[2] != 3:
         raise ValueError(f"Expected a square image (S, S, 3); got {image.shape}.")
-    painted = _PAINTERS[chosen.kind](exposure(image.astype(np.float32)), chosen)
-    return np.clip(painted, 0.0, 1.0).astype(np.float32)
+    xp = namespace(image)
+    painted = _PAINTERS[chosen.kind](exposure(xp.floats(image)), moved(chosen, xp))
+    return xp.floats(xp.clip(painted, 0.0, 1.0))
 
 
 __all__ = ["KINDS", "Style", "apply", "style"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..backend import namespace
 from ..fields import Field, color
 
 KINDS = (
@@ -66,8 +67,9 @@ def style(seed: int, kind: str | None = None) -> Style:
 
 def ramp(palette: Field, light: Field) -> Field:
     """Colour (S, S, 3) of brightness 0..1 along the rows of `palette`."""
-    place = np.clip(light, 0.0, 1.0) * (len(palette) - 1)
-    row = np.minimum(place.astype(np.int32), len(palette) - 2)
+    xp = namespace(light)
+    place = xp.clip(light, 0.0, 1.0) * (len(palette) - 1)
+    row = xp.minimum(xp.integers(place), len(palette) - 2)
     return palette[row] + (place - row)[..., None] * (palette[row + 1] - palette[row])
 
 
