@@ -1,0 +1,200 @@
+"""Two small networks that look at a result: whose portrait is it, and which of the 14 kinds of style?
+
+They are trained on pictures from the renderer only: the twelve people of `pairs` in training styles, and many other
+people in training styles. Each sees shifted, blurred, coarsened and recoloured copies, so that it judges what is drawn
+rather than a palette or the sharpness of one codec.
+
+    python3 -m demo.quality.classifiers FOLDER    train, and print the accuracies on the held-out pairs
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..render import render, scene
+from ..render.styles import KINDS, apply, style
+from ..train.dataset import HELD_OUT_SCENES, STYLE_SEEDS
+from .pairs import IDENTITIES, pairs
+
+VERSION = 1  # raise it when the networks, their training or the renderer's pictures change
+SIZE = 64  # pixels; larger pictures are averaged down to it
+SITTINGS = 7 * 84  # pictures of each of the twelve people
+PEOPLE, STYLES_EACH = 1400, 5  # other people, and in how many styles each is drawn
+BATCH, PASSES, RATE = 64, 6, 3e-3
+
+
+def network(classes: int, grid: int) -> nn.Sequential:
+    """Pictures (B, 3, 64, 64) to scores (B, classes). `grid`: the head sees the last features averaged to grid x grid,
+    1 where only the texture counts, 4 where the place of things does."""
+    layers: list[nn.Module] = []
+    widths = (3, 32, 64, 96, 128)
+    for i, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False)):
+        layers += [nn.Conv2d(inner, outer, 5 if i == 0 else 3, 2, 2 if i == 0 else 1, bias=False)]
+        layers += [nn.BatchNorm2d(outer), nn.SiLU()]
+    return nn.Sequential(
+        *layers, nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Dropout(0.2), nn.Linear(widths[-1] * grid**2, classes)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Classifiers:
+    """The trained networks. Images are (B, S, S, 3) in 0..1, S at least 64."""
+
+    people: nn.Module
+    styles: nn.Module
+
+    def identity(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Labels 0..11 (B,): `Pair.identity` of the most likely person."""
+        return _labels(self.people, images)
+
+    def style(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Indices into KINDS (B,) of the most likely kind of style."""
+        return _labels(self.styles, images)
+
+
+def train(size: int, folder: Path) -> Classifiers:
+    """Classifiers for pictures of `size` pixels, from `folder` or trained and stored there. The same networks serve
+    all sizes from 64 on."""
+    if size < SIZE:
+        raise ValueError(f"The classifiers need pictures of at least {SIZE} pixels; got {size}.")
+    file = folder / f"classifiers-v{VERSION}-{SIZE}.safetensors"
+    found = Classifiers(network(IDENTITIES, 4), network(len(KINDS), 1))
+    parts = {"people": found.people, "styles": found.styles}
+    if file.exists():
+        stored = load_file(file)
+        for name, part in parts.items():
+            part.load_state_dict({k.removeprefix(name + "."): v for k, v in stored.items() if k.startswith(name)})
+    else:
+        _train(found)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {f"{name}.{k}": v.contiguous() for name, part in parts.items() for k, v in part.state_dict().items()}
+        save_file(weights, file)
+    for part in parts.values():
+        part.train(False)
+    return found
+
+
+def _train(found: Classifiers) -> None:
+    sitters = [render(scene(HELD_OUT_SCENES + i), SIZE)[0] for i in range(IDENTITIES)]
+    known, names, _ = _drawn(sitters, SITTINGS, 0)
+    plain = _planes(np.stack(sitters))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(VERSION)
+        _fit(found.people, known, names, lambda x, label: _weaken(_degrade(_shift(x, 3)), plain[label]))
+        crowd, _, kinds = _drawn((render(scene(i), SIZE)[0] for i in range(PEOPLE)), STYLES_EACH, len(known))
+        _fit(found.styles, crowd, kinds, lambda x, _: _degrade(_recolor(_turn(_shift(x, 16)))))
+
+
+def _drawn(faces, each: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every face in `each` training styles, kinds in turn: uint8 (N, 3, 64, 64), the number of the face (N,) and the
+    number of the kind (N,). `first`: where the style seeds begin."""
+    images, places, kinds = [], [], []
+    for place, face in enumerate(faces):
+        for _ in range(each):
+            index = first + len(images)
+            kind = index % len(KINDS)
+            images.append(np.uint8(apply(style(STYLE_SEEDS + index, KINDS[kind]), face) * 255.0 + 0.5))
+            places.append(place)
+            kinds.append(kind)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.tensor(places), torch.tensor(kinds)
+
+
+def _fit(net: nn.Module, images: Tensor, labels: Tensor, vary: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Train `net` on `images` (N, 3, 64, 64) uint8; `vary` makes each batch anew from pictures and labels."""
+    net.apply(_start)
+    net.train()
+    steps = PASSES * (len(images) // BATCH)
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.02)
+    plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
+    order = torch.cat([torch.randperm(len(images))[: steps // PASSES * BATCH] for _ in range(PASSES)])
+    for chosen in order.split(BATCH):
+        batch = vary(images[chosen].float() / 255.0, labels[chosen])
+        loss = F.cross_entropy(net(batch * 2.0 - 1.0), labels[chosen], label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        plan.step()
+
+
+def _start(module: nn.Module) -> None:
+    """Draw the weights under the seed of the training, not under the caller's."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        module.reset_parameters()
+
+
+def _shift(x: Tensor, reach: int) -> Tensor:
+    """Each picture moved by up to `reach` pixels, filled by reflection."""
+    padded = F.pad(x, (reach,) * 4, mode="reflect")
+    places = torch.randint(2 * reach + 1, (len(x), 2)).tolist()
+    return torch.stack([p[:, i : i + SIZE, j : j + SIZE] for p, (i, j) in zip(padded, places, strict=True)])
+
+
+def _turn(x: Tensor) -> Tensor:
+    """Half of the pictures mirrored."""
+    return torch.where(_chance(x, 0.5), x.flip(3), x)
+
+
+def _recolor(x: Tensor) -> Tensor:
+    """Gain and offset of each colour, and in half of the pictures red, green and blue exchanged."""
+    mixed = torch.where(_chance(x, 0.5), x[:, torch.randperm(3)], x)
+    gain, offset = 0.7 + 0.6 * torch.rand(len(x), 3, 1, 1), 0.3 * torch.rand(len(x), 3, 1, 1) - 0.15
+    return (mixed * gain + offset).clamp(0, 1)
+
+
+def _degrade(x: Tensor) -> Tensor:
+    """What codecs and samplers do: blur, a coarser grid, quantised blocks, grain; each to a part of the batch."""
+    soft = F.avg_pool2d(F.pad(x, (1,) * 4, mode="replicate"), 3, 1)
+    x = torch.where(_chance(x, 0.4), x + (soft - x) * torch.rand(len(x), 1, 1, 1), x)
+    side = int(torch.randint(36, 60, ()))
+    coarse = F.interpolate(F.interpolate(x, size=side, mode="area"), size=SIZE, mode="bilinear", align_corners=False)
+    x = torch.where(_chance(x, 0.3), coarse, x)
+    mean = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4.0)
+    step = 0.05 + 0.10 * torch.rand(len(x), 1, 1, 1)
+    x = torch.where(_chance(x, 0.2), mean + ((x - mean) / step).round() * step, x)
+    return (x + torch.randn_like(x) * 0.05 * torch.rand(len(x), 1, 1, 1)).clamp(0, 1)
+
+
+def _weaken(x: Tensor, plain: Tensor) -> Tensor:
+    """A third of the pictures blended with the unpainted portrait, down to nothing of the style."""
+    return torch.where(_chance(x, 0.33), x + (plain - x) * torch.rand(len(x), 1, 1, 1), x)
+
+
+def _chance(x: Tensor, share: float) -> Tensor:
+    return torch.rand(len(x), 1, 1, 1) < share
+
+
+def _planes(images: NDArray[np.float32]) -> Tensor:
+    """(B, S, S, 3) to (B, 3, 64, 64), averaged down."""
+    return F.interpolate(torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2), size=SIZE, mode="area")
+
+
+@torch.no_grad()
+def _labels(net: nn.Module, images: NDArray[np.float32]) -> NDArray[np.int64]:
+    return net(_planes(images) * 2.0 - 1.0).argmax(1).numpy()
+
+
+def main(folder: Path) -> None:
+    """Train if need be, and print the accuracies at 64 and 128 pixels."""
+    for size in (64, 128):
+        found, rows = train(size, folder), pairs(size)
+        people, kinds = np.array([p.identity for p in rows]), np.array([KINDS.index(p.kind) for p in rows])
+        whose = float(np.mean(found.identity(np.stack([p.truth for p in rows])) == people))
+        print(f"{size} px: identity of truths {whose:.1%}", end="")
+        for name in ("truth", "aligned", "misaligned"):
+            right = found.style(np.stack([getattr(p, name) for p in rows])) == kinds
+            print(f", style of {name} {float(np.mean(right)):.1%}", end="")
+        print(flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
