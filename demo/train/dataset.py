@@ -6,13 +6,18 @@ import argparse
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..render import render, scene
+from ..render.backend import on_device
 from ..render.fields import Field
 from ..render.styles import apply, style
 from . import natural
+
+if TYPE_CHECKING:
+    import torch
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 PER_FILE = 500
@@ -20,22 +25,29 @@ FACES_PER_SCENE = 3  # each portrait is drawn once and used this often, in diffe
 HELD_OUT_SCENES = 2_000_000  # identities from here on are never trained on
 HELD_OUT_STYLES = 3_000_000  # likewise styles
 STYLE_SEEDS = 1_000_000
+TRAINING_PICTURES = HELD_OUT_STYLES - STYLE_SEEDS  # indices below this meet no person and no style held out
 SHARES = {"portrait": 0.24, "styled": 0.62, "photo": 0.06, "leaves": 0.03, "clouds": 0.02, "plain": 0.03}
 
 
-def picture(index: int, size: int, photos: list, faces: dict[int, Field]) -> Field:
-    """Training picture `index` (size, size, 3) in 0..1. `faces` remembers the latest portrait."""
-    r = np.random.default_rng((index, 11))
+def picture(
+    index: int, size: int, photos: list, faces: dict[int, Any], device: torch.device | str | None = None
+) -> Any:
+    """Training picture `index` (size, size, 3) in 0..1. `faces` remembers the latest portrait.
+
+    A NumPy array, or a torch tensor on `device`, where portraits and styles are drawn; the rest is moved there.
+    """
+    r, xp = np.random.default_rng((index, 11)), on_device(device)
     kind = str(r.choice(list(SHARES), p=list(SHARES.values())))
     if kind == "photo":
-        image = natural.photo_crop(photos, size, r)
+        image = xp.asarray(natural.photo_crop(photos, size, r))
         return apply(style(STYLE_SEEDS + index), image) if r.uniform() < 0.4 else image
     if kind in ("leaves", "clouds", "plain"):
-        return {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind](size, r)
+        draw = {"leaves": natural.dead_leaves, "clouds": natural.clouds, "plain": natural.plain}[kind]
+        return xp.asarray(draw(size, r))
     seed = index // FACES_PER_SCENE
     if seed not in faces:
         faces.clear()
-        faces[seed] = render(scene(seed), size)[0]
+        faces[seed] = render(scene(seed), size, device)[0]
     return apply(style(STYLE_SEEDS + index), faces[seed]) if kind == "styled" else faces[seed]
 
 

@@ -10,6 +10,8 @@ from demo.render import render, scene
 from demo.render.backend import NUMPY, on_device
 from demo.render.scene import BACKDROPS, GARMENTS, HAIR_CUTS, PATTERNS, Scene
 from demo.render.styles import KINDS, apply, style
+from demo.train import dataset, natural
+from demo.train.pictures import Rendered
 
 SIZE = 64
 CASES = range(len(HAIR_CUTS))
@@ -117,3 +119,27 @@ def test_slopes_deviation_and_percentiles(portrait):
     percents = (0, 2, 33.3, 50, 100)
     found = [float(q) for q in on_device("cpu").percentiles(torch.from_numpy(light), percents)]
     assert found == pytest.approx(NUMPY.percentiles(light, percents), abs=1e-6)
+
+
+def kind_of(index: int) -> str:
+    """What training picture `index` shows."""
+    return str(np.random.default_rng((index, 11)).choice(list(dataset.SHARES), p=list(dataset.SHARES.values())))
+
+
+def test_pictures_drawn_on_a_device_are_those_of_the_data_set():
+    indices = [next(i for i in range(3000, 3300) if kind_of(i) == kind) for kind in dataset.SHARES]
+    images = Rendered(SIZE, "cpu").images(indices, [1] * len(indices))
+    photos = natural.photographs(dataset.ASSETS)
+    for index, image in zip(indices, images, strict=True):
+        assert image.dtype == torch.float32
+        drawn = dataset.picture(index, SIZE, photos, {})
+        assert decibels(image.numpy(), drawn) > 60, kind_of(index)
+
+
+def test_batches_depend_on_the_generator_alone():
+    source = Rendered(32, "cpu")
+    one, same, other = (source.batch(8, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert one.shape == (8, 3, 32, 32)
+    assert 0 <= one.min() <= one.max() <= 1
+    assert torch.equal(one, same)
+    assert (one - other).abs().mean() > 0.05
