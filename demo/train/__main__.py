@@ -3,6 +3,7 @@
 python3 -m demo.train FOLDER                     # everything; run it again to resume
 python3 -m demo.train FOLDER --stage 128         # one stage only
 python3 -m demo.train FOLDER --stage 128 --start FILE   # the same, from the weights and the codec of an exported file
+python3 -m demo.train FOLDER --render cuda       # draws pictures on a GPU as they are needed
 python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
 """
 
@@ -21,7 +22,7 @@ from magicstyle_core.codec import PatchCodec
 from . import checkpoint, dataset, natural
 from .export import export, load
 from .loop import Plan, Trainer
-from .pictures import Pictures, as_images
+from .pictures import Pictures, Rendered, as_images
 
 PLANS = {
     64: Plan("stage64", size=64, batch=24, steps=3000, rate=2e-3, settle=800),
@@ -34,6 +35,7 @@ def codec(folder: Path) -> PatchCodec:
     """The patch codec, fitted once on rendered pictures and photographs."""
     path = folder / "codec.safetensors"
     if not path.exists():
+        dataset.build(folder, 128, 1)  # unless that file is there
         pictures = np.load(dataset.file_name(folder, 128, 0))[:400]
         r = np.random.default_rng(3)
         photos = natural.photographs(dataset.ASSETS)
@@ -54,14 +56,29 @@ def adopt_codec(folder: Path, start: Path) -> None:
     checkpoint.write_tensors(folder / "codec.safetensors", load(start)[1].state(), {})
 
 
-def train(folder: Path, stage: int, minutes: float, workers: int, finish: int = 0, start: Path | None = None) -> None:
-    """Run one stage with whatever pictures are ready; `finish` ends it after so many more steps.
+def source(folder: Path, size: int, render: str | None) -> Pictures | Rendered:
+    """Training pictures of `size`: drawn on the device `render`, else whatever files are ready."""
+    if render:
+        return Rendered(size, render)
+    files = [(path, 1.0) for path in dataset.finished(folder, 128)]
+    files += [(path, 2.0) for path in dataset.finished(folder, 256)]
+    return Pictures(files, size)
+
+
+def train(
+    folder: Path,
+    stage: int,
+    minutes: float,
+    workers: int,
+    finish: int = 0,
+    start: Path | None = None,
+    render: str | None = None,
+) -> None:
+    """Run one stage; `finish` ends it after so many more steps.
 
     A stage without a checkpoint begins at `start` (a weights file), else at the smaller stage's checkpoint.
     """
-    files = [(path, 1.0) for path in dataset.finished(folder, 128)]
-    files += [(path, 2.0) for path in dataset.finished(folder, 256)]
-    trainer = Trainer(PLANS[stage], folder, codec(folder), Pictures(files, stage), workers)
+    trainer = Trainer(PLANS[stage], folder, codec(folder), source(folder, stage, render), workers)
     smaller = folder / f"{PLANS[64].name}.safetensors"
     if not trainer.resume():
         if start is not None:
@@ -107,6 +124,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
     parser.add_argument("--finish", type=int, default=0, metavar="STEPS", help="cool down to rate 0 and end")
     parser.add_argument("--workers", type=int, default=2, help="threads, each with its part of the batch")
+    parser.add_argument("--render", metavar="DEVICE", help="draw pictures on this torch device as they are needed")
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the weights file and exit")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -118,11 +136,13 @@ def main() -> None:
     if options.export:
         export_latest(options.folder, options.export)
         return
-    if options.stage is None:
+    if options.stage is None and not options.render:
         for size, files in PICTURES.items():
             dataset.build(options.folder, size, files)
     for stage in [options.stage] if options.stage else PLANS:
-        train(options.folder, stage, options.minutes, options.workers, options.finish, options.start)
+        train(
+            options.folder, stage, options.minutes, options.workers, options.finish, options.start, options.render
+        )
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from magicstyle_core.codec import PatchCodec
 from . import checkpoint
 from .diffusion import Task, losses, task
 from .muon import Muon
-from .pictures import Pictures
+from .pictures import Pictures, Rendered
 from .unet import DemoUNet
 
 
@@ -62,7 +62,9 @@ class Trainer:
     inside every operation.
     """
 
-    def __init__(self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures, workers: int) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures | Rendered, workers: int
+    ) -> None:
         self.plan, self.folder, self.codec, self.pictures = plan, folder, codec, pictures
         torch.manual_seed(plan.seed)
         self.model = DemoUNet().to(memory_format=torch.channels_last)
@@ -93,7 +95,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + index)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = plan.learning_rate(index)
-        latents = self.codec.encode(self.pictures.batch(plan.batch, generator))
+        images = self.pictures.batch(plan.batch, generator)
+        latents = self.codec.encode(images.to(next(self.model.parameters()).device))
         loss = self._gradients(task(latents, generator))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
