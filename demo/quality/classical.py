@@ -92,7 +92,7 @@ def _quilt(aim: Field, pieces: Field, shades: Field, side: int, guidance: float,
 
 def _cut_out(image: Field, side: int, hop: int) -> Field:
     """Every `hop`-th square of `image` (S, S, C): (N, side, side, C)."""
-    windows = sliding_window_view(image, (side, side), axis=(0, 1))[::hop, ::hop]  # type: ignore[call-overload]
+    windows = sliding_window_view(image, (side, side), axis=(0, 1))[::hop, ::hop]
     return np.ascontiguousarray(windows.transpose(0, 1, 3, 4, 2).reshape(-1, side, side, image.shape[2]))
 
 

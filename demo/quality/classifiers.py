@@ -28,19 +28,21 @@ from .pairs import IDENTITIES, pairs
 
 VERSION = 1  # raise it when the networks, their training or the renderer's pictures change
 SIZE = 64  # pixels; larger pictures are averaged down to it
-SITTINGS = 7 * 84  # pictures of each of the twelve people
-PEOPLE, STYLES_EACH = 1400, 5  # other people, and in how many styles each is drawn
-BATCH, PASSES, RATE = 64, 6, 3e-3
+CROP = 48  # pixels that the network of styles sees in training; texture is everywhere
+SITTINGS = 18 * 14  # pictures of each of the twelve people
+PEOPLE = {64: 600, 128: 150}  # other people drawn at these sizes: a reduced picture is softer than one drawn small
+STYLES_EACH = 12
+BATCH, RATE = 64, 3e-3
+PASSES_PEOPLE, PASSES_STYLES = 4, 6
 
 
-def network(classes: int, grid: int) -> nn.Sequential:
-    """Pictures (B, 3, 64, 64) to scores (B, classes). `grid`: the head sees the last features averaged to grid x grid,
+def network(classes: int, grid: int, widths: tuple[int, ...]) -> nn.Sequential:
+    """Pictures (B, 3, H, W) to scores (B, classes). `grid`: the head sees the last features averaged to grid x grid,
     1 where only the texture counts, 4 where the place of things does."""
     layers: list[nn.Module] = []
-    widths = (3, 32, 64, 96, 128)
-    for i, (inner, outer) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (inner, outer) in enumerate(zip((3, *widths), widths, strict=False)):
         layers += [nn.Conv2d(inner, outer, 5 if i == 0 else 3, 2, 2 if i == 0 else 1, bias=False)]
-        layers += [nn.BatchNorm2d(outer), nn.SiLU()]
+        layers += [nn.BatchNorm2d(outer), nn.ReLU(inplace=True)]
     return nn.Sequential(
         *layers, nn.AdaptiveAvgPool2d(grid), nn.Flatten(), nn.Dropout(0.2), nn.Linear(widths[-1] * grid**2, classes)
     )
@@ -55,11 +57,11 @@ class Classifiers:
 
     def identity(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
         """Labels 0..11 (B,): `Pair.identity` of the most likely person."""
-        return _labels(self.people, images)
+        return _labels(self.people, images, mirrored=False)
 
     def style(self, images: NDArray[np.float32]) -> NDArray[np.int64]:
         """Indices into KINDS (B,) of the most likely kind of style."""
-        return _labels(self.styles, images)
+        return _labels(self.styles, images, mirrored=True)
 
 
 def train(size: int, folder: Path) -> Classifiers:
@@ -68,7 +70,9 @@ def train(size: int, folder: Path) -> Classifiers:
     if size < SIZE:
         raise ValueError(f"The classifiers need pictures of at least {SIZE} pixels; got {size}.")
     file = folder / f"classifiers-v{VERSION}-{SIZE}.safetensors"
-    found = Classifiers(network(IDENTITIES, 4), network(len(KINDS), 1))
+    found = Classifiers(
+        network(IDENTITIES, 4, (32, 64, 96, 128)), network(len(KINDS), 1, (40, 80, 112, 144))
+    )
     parts = {"people": found.people, "styles": found.styles}
     if file.exists():
         stored = load_file(file)
@@ -86,13 +90,25 @@ def train(size: int, folder: Path) -> Classifiers:
 
 def _train(found: Classifiers) -> None:
     sitters = [render(scene(HELD_OUT_SCENES + i), SIZE)[0] for i in range(IDENTITIES)]
-    known, names, _ = _drawn(sitters, SITTINGS, 0)
     plain = _planes(np.stack(sitters))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(VERSION)
-        _fit(found.people, known, names, lambda x, label: _weaken(_degrade(_shift(x, 3)), plain[label]))
-        crowd, _, kinds = _drawn((render(scene(i), SIZE)[0] for i in range(PEOPLE)), STYLES_EACH, len(known))
-        _fit(found.styles, crowd, kinds, lambda x, _: _degrade(_recolor(_turn(_shift(x, 16)))))
+        known, names, _ = _drawn(sitters, SITTINGS, 0)
+        _fit(found.people, known, names, PASSES_PEOPLE, lambda x, y: _degrade(_weaken(_move(x, 3), plain[y])))
+        crowd, kinds = _crowd(len(known))
+        _fit(found.styles, crowd, kinds, PASSES_STYLES, lambda x, _: _degrade(_recolor(_turn(_crop(x, CROP)))))
+
+
+def _crowd(first: int) -> tuple[Tensor, Tensor]:
+    """Many people in training styles from seed `first` on: uint8 (N, 3, 64, 64), and the numbers of the kinds (N,)."""
+    images, kinds, person = [], [], 0
+    for size, count in PEOPLE.items():
+        faces = (render(scene(i), size)[0] for i in range(person, person + count))
+        drawn, _, labels = _drawn(faces, STYLES_EACH, first)
+        images.append(drawn)
+        kinds.append(labels)
+        person, first = person + count, first + len(drawn)
+    return torch.cat(images), torch.cat(kinds)
 
 
 def _drawn(faces, each: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -103,20 +119,23 @@ def _drawn(faces, each: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
         for _ in range(each):
             index = first + len(images)
             kind = index % len(KINDS)
-            images.append(np.uint8(apply(style(STYLE_SEEDS + index, KINDS[kind]), face) * 255.0 + 0.5))
+            image = _planes(apply(style(STYLE_SEEDS + index, KINDS[kind]), face)[None])
+            images.append((image * 255.0 + 0.5).to(torch.uint8))
             places.append(place)
             kinds.append(kind)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), torch.tensor(places), torch.tensor(kinds)
+    return torch.cat(images), torch.tensor(places), torch.tensor(kinds)
 
 
-def _fit(net: nn.Module, images: Tensor, labels: Tensor, vary: Callable[[Tensor, Tensor], Tensor]) -> None:
+def _fit(
+    net: nn.Module, images: Tensor, labels: Tensor, passes: int, vary: Callable[[Tensor, Tensor], Tensor]
+) -> None:
     """Train `net` on `images` (N, 3, 64, 64) uint8; `vary` makes each batch anew from pictures and labels."""
     net.apply(_start)
     net.train()
-    steps = PASSES * (len(images) // BATCH)
+    steps = passes * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.02)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
-    order = torch.cat([torch.randperm(len(images))[: steps // PASSES * BATCH] for _ in range(PASSES)])
+    order = torch.cat([torch.randperm(len(images))[: steps // passes * BATCH] for _ in range(passes)])
     for chosen in order.split(BATCH):
         batch = vary(images[chosen].float() / 255.0, labels[chosen])
         loss = F.cross_entropy(net(batch * 2.0 - 1.0), labels[chosen], label_smoothing=0.05)
@@ -132,11 +151,15 @@ def _start(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def _shift(x: Tensor, reach: int) -> Tensor:
+def _move(x: Tensor, reach: int) -> Tensor:
     """Each picture moved by up to `reach` pixels, filled by reflection."""
-    padded = F.pad(x, (reach,) * 4, mode="reflect")
-    places = torch.randint(2 * reach + 1, (len(x), 2)).tolist()
-    return torch.stack([p[:, i : i + SIZE, j : j + SIZE] for p, (i, j) in zip(padded, places, strict=True)])
+    return _crop(F.pad(x, (reach,) * 4, mode="reflect"), x.shape[2])
+
+
+def _crop(x: Tensor, side: int) -> Tensor:
+    """A square of `side` pixels from anywhere in each picture."""
+    places = torch.randint(x.shape[2] - side + 1, (len(x), 2)).tolist()
+    return torch.stack([p[:, i : i + side, j : j + side] for p, (i, j) in zip(x, places, strict=True)])
 
 
 def _turn(x: Tensor) -> Tensor:
@@ -147,21 +170,22 @@ def _turn(x: Tensor) -> Tensor:
 def _recolor(x: Tensor) -> Tensor:
     """Gain and offset of each colour, and in half of the pictures red, green and blue exchanged."""
     mixed = torch.where(_chance(x, 0.5), x[:, torch.randperm(3)], x)
-    gain, offset = 0.7 + 0.6 * torch.rand(len(x), 3, 1, 1), 0.3 * torch.rand(len(x), 3, 1, 1) - 0.15
+    gain, offset = 0.85 + 0.3 * torch.rand(len(x), 3, 1, 1), 0.12 * torch.rand(len(x), 3, 1, 1) - 0.06
     return (mixed * gain + offset).clamp(0, 1)
 
 
 def _degrade(x: Tensor) -> Tensor:
     """What codecs and samplers do: blur, a coarser grid, quantised blocks, grain; each to a part of the batch."""
-    soft = F.avg_pool2d(F.pad(x, (1,) * 4, mode="replicate"), 3, 1)
-    x = torch.where(_chance(x, 0.4), x + (soft - x) * torch.rand(len(x), 1, 1, 1), x)
-    side = int(torch.randint(36, 60, ()))
-    coarse = F.interpolate(F.interpolate(x, size=side, mode="area"), size=SIZE, mode="bilinear", align_corners=False)
-    x = torch.where(_chance(x, 0.3), coarse, x)
+    side = x.shape[2]
+    soft = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    x = torch.where(_chance(x, 0.3), x + (soft - x) * (0.8 * torch.rand(len(x), 1, 1, 1)), x)
+    fewer = int(side * (0.65 + 0.3 * torch.rand(())))
+    coarse = F.interpolate(F.interpolate(x, size=fewer, mode="area"), size=side, mode="bilinear", align_corners=False)
+    x = torch.where(_chance(x, 0.2), coarse, x)
     mean = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4.0)
     step = 0.05 + 0.10 * torch.rand(len(x), 1, 1, 1)
     x = torch.where(_chance(x, 0.2), mean + ((x - mean) / step).round() * step, x)
-    return (x + torch.randn_like(x) * 0.05 * torch.rand(len(x), 1, 1, 1)).clamp(0, 1)
+    return (x + torch.randn_like(x) * (0.04 * torch.rand(len(x), 1, 1, 1))).clamp(0, 1)
 
 
 def _weaken(x: Tensor, plain: Tensor) -> Tensor:
@@ -179,8 +203,9 @@ def _planes(images: NDArray[np.float32]) -> Tensor:
 
 
 @torch.no_grad()
-def _labels(net: nn.Module, images: NDArray[np.float32]) -> NDArray[np.int64]:
-    return net(_planes(images) * 2.0 - 1.0).argmax(1).numpy()
+def _labels(net: nn.Module, images: NDArray[np.float32], mirrored: bool) -> NDArray[np.int64]:
+    planes = _planes(images) * 2.0 - 1.0
+    return (net(planes) + net(planes.flip(3)) if mirrored else net(planes)).argmax(1).numpy()
 
 
 def main(folder: Path) -> None:

@@ -32,12 +32,12 @@ def psnr(a: Field, b: Field) -> float:
 
 def ssim(a: Field, b: Field) -> float:
     """Structural similarity of the colour pictures, at most 1."""
-    return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1))  # type: ignore[arg-type]
+    return float(structural_similarity(a, b, data_range=1.0, channel_axis=-1))
 
 
 def gradient_ssim(a: Field, b: Field) -> float:
     """SSIM of the gradient magnitude of luma, at most 1: the drawing without its colours and tones."""
-    return float(structural_similarity(_gradient(a), _gradient(b), data_range=1.0))  # type: ignore[arg-type]
+    return float(structural_similarity(_gradient(a), _gradient(b), data_range=1.0))
 
 
 def color_distance(a: Field, b: Field) -> float:
@@ -110,7 +110,7 @@ def _gradient(image: Field) -> Field:
 
 def _patches(image: Field, patch: int) -> Field:
     """All overlapping patches in Lab: (3, patch * patch, N), patches last, so that projections lie in rows."""
-    windows = sliding_window_view(lab(image), (patch, patch), axis=(0, 1))  # type: ignore[call-overload]
+    windows = sliding_window_view(lab(image), (patch, patch), axis=(0, 1))
     return windows.transpose(2, 3, 4, 0, 1).reshape(3, patch * patch, -1)
 
 

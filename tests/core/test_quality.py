@@ -1,0 +1,248 @@
+"""The quality benchmark's own laws: what its measures see and what they do not, its pairs, its baselines."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from demo.quality import pairs as pairing
+from demo.quality.classical import match_histograms, patch_texture, reinhard
+from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
+from demo.quality.pairs import Pair, pairs, photographs
+from demo.quality.sheet import sheet
+from demo.quality.statistics import interval, paired
+from demo.render import render, scene
+from demo.render.styles import KINDS, apply, style
+
+SIZE = 64
+DISTANCES = (color_distance, patch_distance, texture_distance)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Pair]:
+    return pairs(SIZE, 14)
+
+
+def checks(cell: int, low=0.35, high=0.65) -> np.ndarray:
+    """A board of squares of `cell` pixels, a slow gradient over it: (64, 64, 3) of mean about 0.5."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE]
+    board = np.where((y // cell + x // cell) % 2, high, low) + (x - 31.5) / 640
+    return np.repeat(board[..., None], 3, 2).astype(np.float32)
+
+
+# Measures
+
+
+def test_a_picture_is_nearest_to_itself(rows):
+    for row in rows[:3]:
+        for image in (row.content, row.truth):
+            assert [distance(image, image) for distance in DISTANCES] == [0.0, 0.0, 0.0]
+            assert ssim(image, image) == pytest.approx(1)
+            assert gradient_ssim(image, image) == pytest.approx(1)
+            assert psnr(image, image) == pytest.approx(100)
+        assert all(distance(row.content, row.truth) > 1 for distance in DISTANCES)
+
+
+def test_psnr_knows_its_unit():
+    grey = np.full((8, 8, 3), 0.5, np.float32)
+    assert psnr(grey, grey + np.float32(0.1)) == pytest.approx(20, abs=1e-3)
+
+
+@pytest.mark.parametrize("distance", [color_distance, patch_distance])
+def test_a_shift_of_lightness_reads_its_own_size(distance):
+    dark, light = (np.full((16, 16, 3), v, np.float32) for v in (0.3, 0.6))
+    shift = float(lab(light)[0, 0, 0] - lab(dark)[0, 0, 0])
+    assert distance(dark, light) == pytest.approx(shift, rel=0.2)
+
+
+def test_a_change_of_colour_moves_colours_and_patches_but_not_texture(rows):
+    image = rows[0].content * np.float32(0.5) + np.float32(0.25)  # well inside the range: nothing is clipped
+    other = rows[1].truth
+    tinted = reinhard(image, image * np.float32([1.0, 0.8, 0.6]) + np.float32([0.1, 0.0, 0.1]))
+    assert color_distance(image, tinted) > 5
+    assert patch_distance(image, tinted) > 5
+    assert texture_distance(image, tinted) < 1
+    assert texture_distance(tinted, other) == pytest.approx(texture_distance(image, other), rel=0.02)
+
+
+def test_a_change_of_texture_moves_texture_but_not_colours():
+    fine, coarse = checks(2), checks(4)
+    assert color_distance(fine, coarse) < 0.2
+    assert texture_distance(fine, coarse) > 10
+    assert patch_distance(fine, coarse) > 1
+    assert texture_distance(checks(2, 0.45, 0.55), fine) < 3  # contrast is not texture
+    assert texture_distance(fine[::-1, ::-1], fine) < 1  # nor is place
+
+
+def test_texture_finds_the_style_among_all_kinds(rows):
+    """Also in another palette and with the strokes elsewhere; colours alone do not."""
+    nearest = [np.argmin([texture_distance(row.truth, other.misaligned) for other in rows]) for row in rows]
+    assert np.mean(np.equal(nearest, range(len(rows)))) >= 0.8
+
+
+def test_pictures_may_differ_in_size(rows):
+    image = rows[0].truth
+    for distance in DISTANCES:
+        assert distance(image[:48], image) < 0.5 * distance(rows[0].content, image)
+        assert distance(image[:48], image) == pytest.approx(distance(image[:48].transpose(1, 0, 2), image), rel=0.6)
+
+
+def test_structure_falls_when_the_drawing_goes(rows):
+    content = rows[0].content
+    recolored = content @ np.float32([[0.5, 0, 0.5], [0.5, 0.5, 0], [0, 0.5, 0.5]])
+    assert gradient_ssim(recolored, content) > 0.8
+    assert gradient_ssim(np.roll(content, 9, 0), content) < 0.5
+    assert gradient_ssim(rows[2].content, content) < 0.5
+
+
+# Baselines
+
+
+def test_reinhard_moves_colours_and_keeps_the_drawing(rows):
+    for row in rows[:4]:
+        result = reinhard(row.content, row.misaligned)
+        assert color_distance(result, row.misaligned) < 0.6 * color_distance(row.content, row.misaligned)
+        assert gradient_ssim(result, row.content) > 0.6
+
+
+def test_histograms_match(rows):
+    result = match_histograms(rows[0].content, rows[0].misaligned)
+    assert result.dtype == np.float32
+    for channel in range(3):
+        ends = (np.quantile(image[..., channel], (0.1, 0.5, 0.9)) for image in (result, rows[0].misaligned))
+        np.testing.assert_allclose(*ends, atol=0.03)
+
+
+def test_quilting_takes_the_texture_too(rows):
+    chosen = rows[2:8]
+    quilted = [patch_texture(row.content, row.misaligned) for row in chosen]
+    ours = [texture_distance(result, row.misaligned) for result, row in zip(quilted, chosen, strict=True)]
+    colors = [texture_distance(reinhard(row.content, row.misaligned), row.misaligned) for row in chosen]
+    assert np.mean(ours) < 0.5 * np.mean(colors)
+    for result, row in zip(quilted, chosen, strict=True):
+        assert result.shape == row.content.shape
+        assert 0 <= result.min() <= result.max() <= 1
+    own = [gradient_ssim(result, row.content) for result, row in zip(quilted, chosen, strict=True)]
+    strange = [gradient_ssim(result, rows[0].content) for result in quilted]
+    assert np.mean(own) > np.mean(strange) + 0.05  # it is still this person
+
+
+def test_quilting_a_picture_with_itself_gives_it_back(rows):
+    content = rows[4].content
+    assert psnr(patch_texture(content, content), content) > 30
+
+
+# Pairs
+
+
+def test_pairs_are_balanced_and_prefixes_nearly_so():
+    every = [(i % pairing.IDENTITIES, KINDS[i % len(KINDS)]) for i in range(pairing.ALL)]
+    assert len(set(every)) == pairing.ALL
+    assert set(Counter(kind for _, kind in every).values()) == {6}
+    assert set(Counter(person for person, _ in every).values()) == {7}
+    some = pairs(16, 30)
+    assert [(p.identity, p.kind) for p in some] == every[:30]
+
+
+def test_pairs_are_deterministic_and_do_not_depend_on_the_count(rows):
+    for one, two in zip(rows, pairs(SIZE, 3), strict=False):
+        for name in ("content", "truth", "aligned", "misaligned"):
+            assert np.array_equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize("count", [0, 85])
+def test_a_wrong_count_is_refused(count):
+    with pytest.raises(ValueError, match="1 to 84"):
+        pairs(16, count)
+
+
+def test_truths_and_references_are_what_they_say(rows):
+    person = scene(2_000_003)
+    content, _ = render(person, SIZE)
+    assert np.array_equal(rows[3].content, content)
+    chosen = style(3_000_003, rows[3].kind)
+    assert np.array_equal(rows[3].truth, apply(chosen, content))
+    sitter = render(replace(scene(2_001_003), pose=person.pose), SIZE)[0]
+    assert np.array_equal(rows[3].aligned, apply(chosen, sitter))
+    moved = pairing.mirrored_and_shifted(render(scene(2_002_003), SIZE)[0])
+    assert np.array_equal(rows[3].misaligned, apply(pairing.other_texture(chosen), moved))
+
+
+def test_another_texture_is_the_same_style(rows):
+    content, chosen = rows[0].content, style(3_000_000, "oil")
+    one, two = apply(chosen, content), apply(pairing.other_texture(chosen), content)
+    assert psnr(one, two) < 30
+    assert texture_distance(one, two) < 0.3 * texture_distance(content, two)
+    assert color_distance(one, two) < 0.2 * color_distance(content, two)
+
+
+def test_mirrored_and_shifted_moves_by_whole_pixels():
+    image = np.arange(100 * 100 * 3, dtype=np.float32).reshape(100, 100, 3)
+    moved = pairing.mirrored_and_shifted(image)
+    assert moved.shape == image.shape
+    assert np.array_equal(moved[8:, 14:], image[:92, ::-1][:, :86])
+
+
+def test_photographs_are_squares_in_range():
+    found = photographs(48)
+    assert [name for name, _ in found] == ["astronaut", "hopper"]
+    for _, image in found:
+        assert image.shape == (48, 48, 3)
+        assert image.dtype == np.float32
+        assert 0 <= image.min() < image.max() <= 1
+
+
+# Statistics
+
+
+def test_intervals_cover_the_mean_about_as_often_as_they_say():
+    r = np.random.default_rng(1)
+    groups = np.repeat(np.arange(12), 7)
+    by_group = alone = 0
+    for _ in range(150):
+        values = 3 + r.normal(size=12)[groups] + 0.3 * r.normal(size=84)  # people differ, their pictures hardly do
+        _, low, high = interval(values, groups)
+        by_group += low <= 3 <= high
+        _, low, high = interval(values)
+        alone += low <= 3 <= high
+    assert 0.85 <= by_group / 150 <= 0.99
+    assert alone / 150 < 0.7  # single values are not independent here
+
+
+def test_intervals_are_deterministic_and_hold_the_mean():
+    values = np.arange(20.0)
+    assert interval(values) == interval(values)
+    mean, low, high = interval(values, [str(i % 5) for i in range(20)])
+    assert mean == pytest.approx(9.5)
+    assert low < mean < high
+    assert interval(np.full(6, 2.0)) == (2.0, 2.0, 2.0)
+
+
+def test_paired_differences_see_more_than_single_means():
+    r = np.random.default_rng(2)
+    base = 5 * r.normal(size=60)
+    mean, low, high = paired(base + 0.5 + 0.1 * r.normal(size=60), base)
+    assert 0.4 < low < mean < high < 0.6
+    with pytest.raises(ValueError, match="pairs"):
+        paired([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0, 2.0], [0])])
+def test_intervals_refuse_what_they_cannot_judge(values, groups):
+    with pytest.raises(ValueError, match="Expected"):
+        interval(values, groups)
+
+
+# Contact sheet
+
+
+def test_a_sheet_shows_every_picture(tmp_path):
+    from PIL import Image
+
+    colors = [np.full((32, 32, 3), v, np.float32) for v in (0.0, 0.4, 0.8, 0.2)]
+    sheet(["first", "a name that is too long for a column"], [colors[:2], colors[2:]], tmp_path / "sheet.png")
+    seen = {value for _, value in Image.open(tmp_path / "sheet.png").convert("L").getcolors(10**6)}
+    assert {0, 102, 204, 51} <= seen
+    with pytest.raises(ValueError, match="2 pictures in each row"):
+        sheet(["a", "b"], [colors[:3]], tmp_path / "bad.png")
