@@ -14,11 +14,11 @@ from skimage.color import lab2rgb
 from ..render.fields import Field
 from .measures import lab
 
-PIECES = (0.16, 0.11)  # sides of the pieces of each pass, as fractions of the picture's side
-GUIDANCE = 0.5
+PIECES = (0.14, 0.09)  # sides of the pieces of each pass, as fractions of the picture's side
+GUIDANCE = 0.8
 TONE = 3.0  # brightness is one number of a pixel's three
 AGAIN = 0.3  # how much the previous pass counts where this pass has laid nothing yet
-BLUR = 0.02  # fraction of the side
+BLUR = 0.012  # fraction of the side
 
 
 def reinhard(content: Field, style: Field) -> Field:

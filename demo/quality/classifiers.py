@@ -25,6 +25,7 @@ from ..render import render, scene
 from ..render.styles import KINDS, apply, style
 from ..train.dataset import HELD_OUT_SCENES, STYLE_SEEDS
 from .pairs import IDENTITIES, pairs
+from .variation import crop, degrade, move, recolor, turn, weaken
 
 VERSION = 1  # raise it when the networks, their training or the renderer's pictures change
 SIZE = 64  # pixels; larger pictures are averaged down to it
@@ -94,9 +95,9 @@ def _train(found: Classifiers) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(VERSION)
         known, names, _ = _drawn(sitters, SITTINGS, 0)
-        _fit(found.people, known, names, PASSES_PEOPLE, lambda x, y: _degrade(_weaken(_move(x, 3), plain[y])))
+        _fit(found.people, known, names, PASSES_PEOPLE, lambda x, y: degrade(weaken(move(x, 3), plain[y])))
         crowd, kinds = _crowd(len(known))
-        _fit(found.styles, crowd, kinds, PASSES_STYLES, lambda x, _: _degrade(_recolor(_turn(_crop(x, CROP)))))
+        _fit(found.styles, crowd, kinds, PASSES_STYLES, lambda x, _: degrade(recolor(turn(crop(x, CROP)))))
 
 
 def _crowd(first: int) -> tuple[Tensor, Tensor]:
@@ -149,52 +150,6 @@ def _start(module: nn.Module) -> None:
     """Draw the weights under the seed of the training, not under the caller's."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         module.reset_parameters()
-
-
-def _move(x: Tensor, reach: int) -> Tensor:
-    """Each picture moved by up to `reach` pixels, filled by reflection."""
-    return _crop(F.pad(x, (reach,) * 4, mode="reflect"), x.shape[2])
-
-
-def _crop(x: Tensor, side: int) -> Tensor:
-    """A square of `side` pixels from anywhere in each picture."""
-    places = torch.randint(x.shape[2] - side + 1, (len(x), 2)).tolist()
-    return torch.stack([p[:, i : i + side, j : j + side] for p, (i, j) in zip(x, places, strict=True)])
-
-
-def _turn(x: Tensor) -> Tensor:
-    """Half of the pictures mirrored."""
-    return torch.where(_chance(x, 0.5), x.flip(3), x)
-
-
-def _recolor(x: Tensor) -> Tensor:
-    """Gain and offset of each colour, and in half of the pictures red, green and blue exchanged."""
-    mixed = torch.where(_chance(x, 0.5), x[:, torch.randperm(3)], x)
-    gain, offset = 0.85 + 0.3 * torch.rand(len(x), 3, 1, 1), 0.12 * torch.rand(len(x), 3, 1, 1) - 0.06
-    return (mixed * gain + offset).clamp(0, 1)
-
-
-def _degrade(x: Tensor) -> Tensor:
-    """What codecs and samplers do: blur, a coarser grid, quantised blocks, grain; each to a part of the batch."""
-    side = x.shape[2]
-    soft = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-    x = torch.where(_chance(x, 0.3), x + (soft - x) * (0.8 * torch.rand(len(x), 1, 1, 1)), x)
-    fewer = int(side * (0.65 + 0.3 * torch.rand(())))
-    coarse = F.interpolate(F.interpolate(x, size=fewer, mode="area"), size=side, mode="bilinear", align_corners=False)
-    x = torch.where(_chance(x, 0.2), coarse, x)
-    mean = F.interpolate(F.avg_pool2d(x, 4), scale_factor=4.0)
-    step = 0.05 + 0.10 * torch.rand(len(x), 1, 1, 1)
-    x = torch.where(_chance(x, 0.2), mean + ((x - mean) / step).round() * step, x)
-    return (x + torch.randn_like(x) * (0.04 * torch.rand(len(x), 1, 1, 1))).clamp(0, 1)
-
-
-def _weaken(x: Tensor, plain: Tensor) -> Tensor:
-    """A third of the pictures blended with the unpainted portrait, down to nothing of the style."""
-    return torch.where(_chance(x, 0.33), x + (plain - x) * torch.rand(len(x), 1, 1, 1), x)
-
-
-def _chance(x: Tensor, share: float) -> Tensor:
-    return torch.rand(len(x), 1, 1, 1) < share
 
 
 def _planes(images: NDArray[np.float32]) -> Tensor:
