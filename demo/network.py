@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torch import Tensor
 from magicstyle_core.attention import BlendPatch, CapturePatch, FusionPatch
 from magicstyle_core.bank import FeatureBank, FeatureRecorder, ModelFingerprint
 from magicstyle_core.codec import PatchCodec
-from magicstyle_core.color import adain
+from magicstyle_core.color import adain, transport
 from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.schedule import vp_from_ve
@@ -89,11 +89,16 @@ class Network:
         content: FeatureBank,
         patches: Sequence[FusionPatch] = (),
         colors: FeatureBank | None = None,
+        color: Literal["match", "adain", "none"] = "match",
         detail: float = 1.0,
     ) -> Tensor:
-        """Images on the way back from the content's noise, with the start latent's colours from `colors`."""
-        way = content.trajectory
-        start = way.latents[-1] if colors is None else adain(way.latents[-1], colors.trajectory.latents[-1])
+        """Images on the way back from the content's noise, with the colours of `colors`: the Fused Sampler."""
+        way, reference = content.trajectory, None if colors is None else colors.trajectory.latents
+        x = way.latents[-1]
+        if color == "adain" and reference is not None:
+            x = adain(x, reference[-1])
         denoise = self.denoiser(patches, [BlendPatch()] * len(patches))
-        latents = sample(denoise, start, way.sigmas.flip(0), way.residuals_down(way.steps), detail)
-        return self.codec.decode(latents)
+        x = sample(denoise, x, way.sigmas.flip(0), way.residuals_down(way.steps), detail)
+        if color == "match" and reference is not None:
+            x = transport(x, reference[0])
+        return self.codec.decode(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import Tensor
 
@@ -13,11 +14,13 @@ from comfy_api.latest import io
 
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
-from ..magicstyle_core.color import adain
+from ..magicstyle_core.color import adain, transport
 from . import host
 from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
+
+Color = Literal["match", "adain", "none"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class FusedSampling:
     content: FeatureBank | None = None
     style: FeatureBank | None = None
     detail: float = 1.0
-    color: str = "adain"
+    color: Color = "match"
     color_strength: float = 1.0
 
     def __call__(
@@ -42,12 +45,19 @@ class FusedSampling:
         if sigmas[0] <= sigmas[-1]:
             raise ValueError("The DDIM Sampler goes from noise to picture. To go up, use DDIM Inversion.")
         on_step = host.step_callback(callback, sigmas)
-        x = self._colored(x, sigmas)
-        return ddim.sample(host.denoiser(model, extra_args), x, sigmas, self._residuals(x, sigmas), self.detail, on_step)
+        residuals = self._residuals(x, sigmas)
+        noise, clean = self._style_latents(x, sigmas)
+        if self.color == "adain" and noise is not None:
+            x = adain(x, noise, self.color_strength)
+        x = ddim.sample(host.denoiser(model, extra_args), x, sigmas, residuals, self.detail, on_step)
+        if self.color == "match" and clean is not None:
+            x = transport(x, clean, self.color_strength)
+        return x
 
-    def _colored(self, x: Tensor, sigmas: Tensor) -> Tensor:
+    def _style_latents(self, x: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """The style's latents at the first sigma and at 0, checked before anything runs."""
         if self.style is None or self.color == "none":
-            return x
+            return None, None
         way = self.style.trajectory
         start = way.start_of(sigmas, "style")
         if way.batch not in (1, len(x)):
@@ -55,7 +65,7 @@ class FusedSampling:
                 f"The style bank holds {way.batch} images and the sampler runs {len(x)}. "
                 "Give one style, or as many as there are portraits."
             )
-        return adain(x, way.latents[start], self.color_strength)
+        return way.latents[start], way.latents[0]
 
     def _residuals(self, x: Tensor, sigmas: Tensor) -> Tensor | None:
         if self.content is None:
@@ -80,8 +90,8 @@ def _look() -> list[io.Input]:
             tooltip="How much of the detail that inversion would lose is given back (banks of method exact). Raising it keeps the portrait crisper; 0 is the paper.",
         ),
         io.Combo.Input(
-            "color", options=["adain", "none"], default="adain",
-            tooltip="adain: start from noise with the mean and deviation of the style's, which brings its colours. none: keep the portrait's colours.",
+            "color", options=list(get_args(Color)), default="match",
+            tooltip="match: give the finished picture the colours and contrast of the style's. adain: start from noise with the mean and deviation of the style's (StyleID, the paper); weaker and flatter. none: keep the portrait's colours.",
         ),
         io.Float.Input(
             "color_strength", default=1.0, min=0.0, max=1.0, step=0.05,
