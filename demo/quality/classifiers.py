@@ -29,12 +29,12 @@ from .variation import crop, degrade, move, recolor, turn, weaken
 
 VERSION = 1  # raise it when the networks, their training or the renderer's pictures change
 SIZE = 64  # pixels; larger pictures are averaged down to it
-CROP = 48  # pixels that the network of styles sees in training; texture is everywhere
+CROP = 44  # pixels that the network of styles sees in training; texture is everywhere
 SITTINGS = 18 * 14  # pictures of each of the twelve people
 PEOPLE = {64: 600, 128: 150}  # other people drawn at these sizes: a reduced picture is softer than one drawn small
 STYLES_EACH = 12
 BATCH, RATE = 64, 3e-3
-PASSES_PEOPLE, PASSES_STYLES = 4, 6
+PASSES_PEOPLE, PASSES_STYLES = 3, 9
 
 
 def network(classes: int, grid: int, widths: tuple[int, ...]) -> nn.Sequential:
@@ -92,7 +92,7 @@ def train(size: int, folder: Path) -> Classifiers:
 def _train(found: Classifiers) -> None:
     sitters = [render(scene(HELD_OUT_SCENES + i), SIZE)[0] for i in range(IDENTITIES)]
     plain = _planes(np.stack(sitters))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(VERSION)
         known, names, _ = _drawn(sitters, SITTINGS, 0)
         _fit(found.people, known, names, PASSES_PEOPLE, lambda x, y: degrade(weaken(move(x, 3), plain[y])))

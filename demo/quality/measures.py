@@ -112,7 +112,7 @@ def _gradient(image: Field) -> Field:
 
 
 def _patches(colors: Field, patch: int) -> Field:
-    """All overlapping patches of a Lab picture: (3, patch * patch, N), patches last, so that projections lie in rows."""
+    """All overlapping patches of a Lab picture: (3, patch * patch, N); patches last, so that projections are rows."""
     windows = sliding_window_view(colors, (patch, patch), axis=(0, 1))
     return windows.transpose(2, 3, 4, 0, 1).reshape(3, patch * patch, -1)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from demo.quality import classifiers
 from demo.quality import pairs as pairing
 from demo.quality.classical import match_histograms, patch_texture, reinhard
 from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
@@ -232,6 +233,22 @@ def test_paired_differences_see_more_than_single_means():
 def test_intervals_refuse_what_they_cannot_judge(values, groups):
     with pytest.raises(ValueError, match="Expected"):
         interval(values, groups)
+
+
+# Classifiers (their training takes minutes and is no test)
+
+
+def test_classifiers_are_stored_once_and_judge_alike_afterwards(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(classifiers, "_train", trained.append)
+    images = np.random.default_rng(3).random((5, 64, 64, 3), np.float32)
+    first, second = classifiers.train(64, tmp_path), classifiers.train(128, tmp_path)
+    assert len(trained) == len(list(tmp_path.glob("*.safetensors"))) == 1
+    double = images.repeat(2, 1).repeat(2, 2)  # 128 pixels, averaged down to the same
+    assert np.array_equal(first.identity(images), second.identity(double))
+    assert np.array_equal(first.style(images), second.style(double))
+    with pytest.raises(ValueError, match="at least 64"):
+        classifiers.train(32, tmp_path)
 
 
 # Contact sheet
