@@ -65,6 +65,7 @@ class Classifiers:
         return _labels(self.styles, images, mirrored=True)
 
 
+@torch.inference_mode(False)  # whatever the caller's mode, weights made here can be trained
 def train(size: int, folder: Path) -> Classifiers:
     """Classifiers for pictures of `size` pixels, from `folder` or trained and stored there. The same networks serve
     all sizes from 64 on."""
@@ -92,7 +93,7 @@ def train(size: int, folder: Path) -> Classifiers:
 def _train(found: Classifiers) -> None:
     sitters = [render(scene(HELD_OUT_SCENES + i), SIZE)[0] for i in range(IDENTITIES)]
     plain = _planes(np.stack(sitters))
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(VERSION)
         known, names, _ = _drawn(sitters, SITTINGS, 0)
         _fit(found.people, known, names, PASSES_PEOPLE, lambda x, y: degrade(weaken(move(x, 3), plain[y])))
