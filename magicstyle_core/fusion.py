@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from .bank import Feature
+from .matching import relay
 
 Keys = Literal["style", "content+style", "content", "live+style"]
-Queries = Literal["stored", "live"]
+Queries = Literal["stored", "live", "matched"]
 
 
 class AttentionInputs(NamedTuple):
@@ -49,9 +50,16 @@ class FusionRule(Protocol):
 class FeatureFusion:
     """Feature Fusion Attention (MagicStyle, arXiv 2409.08156).
 
-    Queries are ``alpha * content + beta * (style or live)``; keys and values come from ``keys``.
-    ``queries="live"`` with alpha .75, temperature 1.5 is StyleID (arXiv 2312.09008); with alpha 0 it is
-    MasaCtrl (arXiv 2304.08465). ``temperature`` multiplies the attention's logits: above 1 sharpens it.
+    Queries are ``alpha * content + beta * other``; keys and values come from ``keys``. What ``other`` is:
+
+    - ``queries="stored"``: the style, token by token, as in the paper. It copies layout from a style picture
+      that is posed otherwise.
+    - ``"live"``: the running image. With alpha .75 and temperature 1.5 that is StyleID (arXiv 2312.09008), with
+      alpha 0 MasaCtrl (arXiv 2304.08465).
+    - ``"matched"``: the style laid out as the content is (:func:`.matching.relay`). Half of the content's share
+      comes from the running image, which has strokes of its own by then.
+
+    ``temperature`` multiplies the attention's logits: above 1 sharpens it.
     """
 
     alpha: float = 0.8
@@ -87,9 +95,16 @@ class FeatureFusion:
         return [Branch(AttentionInputs(query, key, value))]
 
     def _query(self, live: AttentionInputs, content: Feature, style: Feature) -> Tensor:
-        query = self.alpha * content.hidden
+        own = (content.hidden + live.query) / 2 if self.queries == "matched" else content.hidden
+        query = self.alpha * own
         if self.beta:
-            other = live.query if self.queries == "live" else style.on(content.grid)
+            match self.queries:
+                case "stored":
+                    other = style.on(content.grid)
+                case "live":
+                    other = live.query
+                case "matched":
+                    other = relay(style, Feature(own, content.grid))
             query = query + self.beta * other
         return query if self.temperature == 1 else self.temperature * query
 

@@ -140,9 +140,7 @@ def main() -> None:
         for size, files in PICTURES.items():
             dataset.build(options.folder, size, files)
     for stage in [options.stage] if options.stage else PLANS:
-        train(
-            options.folder, stage, options.minutes, options.workers, options.finish, options.start, options.render
-        )
+        train(options.folder, stage, options.minutes, options.workers, options.finish, options.start, options.render)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("tor
 LEVELS = (
     {"layers", "schedule"},
     {"bank"},
+    {"matching"},
     {"ddim", "fusion", "regions", "serialization"},
     {"attention"},
 )

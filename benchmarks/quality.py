@@ -1,0 +1,165 @@
+"""Truth benchmark of the demo model: what a setting does to the style, the drawing and the face, in numbers.
+
+Portraits and styles are rendered, so that the truth of every pair is known. Rows are stored in OUT/rows as they
+finish: an interrupted run goes on where it stopped. Exits with 1 if a bound is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+SETS = ("aligned", "misaligned")
+_study = None  # of a worker process
+
+
+def study(options: argparse.Namespace):
+    """The study that the options describe."""
+    import torch
+
+    from demo.network import Network
+    from demo.quality.classifiers import train
+    from demo.quality.pairs import pairs
+    from demo.quality.study import Study
+
+    torch.set_num_threads(1)
+    network = Network.load(options.weights)
+    return Study(
+        network, pairs(options.size, options.pairs), train(64, options.out), options.out / "rows", options.steps
+    )
+
+
+def _start(options: argparse.Namespace) -> None:
+    global _study
+    _study = study(options)
+
+
+def _measure(job) -> str:
+    row, references = job
+    assert _study is not None
+    _study.measure(row, references)
+    return f"{row.name}, {references}"
+
+
+def reconstruction(work, size: int) -> list:
+    """Bounds of codec and inversion, on rendered portraits and on the photographs."""
+    import numpy as np
+    import torch
+
+    from demo.quality.measures import psnr
+    from demo.quality.pairs import IDENTITIES, photographs
+    from demo.quality.report import Bound
+    from magicstyle_core.ddim import Exact, FixedPoint
+
+    bounds = []
+    rendered = [pair.content for pair in work.pairs[:IDENTITIES]]
+    for name, images, least in (("rendered", rendered, 30), ("photographs", [p for _, p in photographs(size)], 32)):
+        planes = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+        coded = work.network.codec.decode(work.network.codec.encode(planes))
+        error = [psnr(a, b) for a, b in zip(planes.numpy(), coded.numpy(), strict=True)]
+        bounds.append(_decibels(f"codec, {name}", error, least))
+        for method, floor in ((Exact(), 60), (FixedPoint(1), 44)):
+            back = work.network.stylize(work.network.invert(planes, work.steps, method))
+            error = [psnr(a, b) for a, b in zip(back.numpy(), coded.numpy(), strict=True)]
+            bounds.append(_decibels(f"{method} and back against the codec's picture, {name}", error, floor))
+            if method == Exact():
+                again = work.network.stylize(work.network.invert(planes, work.steps, method))
+                same = bool(torch.equal(back, again))
+                bounds.append(Bound(f"two runs, {name}", "bit-equal" if same else "different", "bit-equal", same))
+    return bounds
+
+
+def _decibels(figure: str, values: list[float], least: float):
+    from demo.quality.report import Bound
+
+    mean = sum(values) / len(values)
+    return Bound(f"{figure}, dB", f"{mean:.1f} ({min(values):.1f} to {max(values):.1f})", f">= {least}", mean >= least)
+
+
+def write(options: argparse.Namespace, table: list, work) -> bool:
+    """Table, bounds, plots and sheets of finished rows; True if all bounds are met."""
+    from demo.quality.methods import dials
+    from demo.quality.plot import Point, tradeoff
+    from demo.quality.report import closing_line, dial_bounds, style_bounds
+    from demo.quality.report import table as lines_of
+
+    results = {(row.name, s): work.measure(row, s) for row in table for s in row.sets}
+    bounds = reconstruction(work, options.size)
+    for references in SETS:
+        bounds += style_bounds(table, results, work.people, references)
+    bounds += dial_bounds(results, dials(table), "aligned")
+    text = [f"# Quality: {options.weights.name}, {options.size} px, {len(work.pairs)} pairs, {options.steps} steps", ""]
+    text += ["| figure | measured | must | met |", "|---|---|---|---|", *map(str, bounds)]
+    for references in SETS:
+        text += ["", *lines_of(table, results, references)]
+        curves: dict[str, list[Point]] = {}
+        for row in table:
+            if row.curve and (row.name, references) in results:
+                v = results[row.name, references]
+                point = Point(float(v["structure"].mean()), float(v["patch"].mean()), row.label)
+                curves.setdefault(row.curve, []).append(point)
+        tradeoff(curves, options.out / f"tradeoff_{references}.png", f"{references} references, {options.size} px")
+    (options.out / "quality.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    record = {
+        "bounds": [vars(bound) for bound in bounds],
+        "rows": {
+            f"{name} | {s}": {k: float(v.mean()) for k, v in values.items()} for (name, s), values in results.items()
+        },
+    }
+    (options.out / "quality.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    sheets(options, table, work)
+    print("\n".join(text))
+    print(closing_line(results))
+    return all(bound.met for bound in bounds)
+
+
+def sheets(options: argparse.Namespace, table: list, work) -> None:
+    """Pictures of the presets: a sheet for each set of references, one pair of every kind of style."""
+    from demo.quality.sheet import sheet
+
+    shown = [row for row in table if row.preset]
+    for references in SETS:
+        drawn = {row.name: work.images(row, references)[:14] for row in shown}
+        rows = [
+            [pair.content, getattr(pair, references), pair.truth, *(drawn[row.name][i] for row in shown)]
+            for i, pair in enumerate(work.pairs[:14])
+        ]
+        columns = ["content", "reference", "truth", *(row.name for row in shown)]
+        sheet(columns, rows, options.out / f"sheet_{references}.png")
+
+
+def main() -> int:
+    from demo.network import DEMO, SMALL
+    from demo.quality.methods import rows
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--demo", action="store_true", help="the demo weights at 128 px, presets only")
+    parser.add_argument("--weights", type=Path, help="another weights file")
+    parser.add_argument("--size", type=int, help="pixels")
+    parser.add_argument("--pairs", type=int, default=72)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    options = parser.parse_args()
+    options.weights = options.weights or (DEMO if options.demo else SMALL)
+    options.size = options.size or (128 if options.demo else 64)
+    table = [row for row in rows() if not options.demo or row.headline]
+    work = study(options)  # trains the classifiers before the workers need them
+    jobs = [(row, s) for row in table for s in row.sets]
+    fresh = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(options.workers, fresh, initializer=_start, initargs=(options,)) as pool:
+        for number, done in enumerate(pool.map(_measure, jobs), 1):
+            print(f"{number}/{len(jobs)} {done}", flush=True)
+    return 0 if write(options, table, work) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""What is compared: nothing and the truth, classical methods, the peers' presets, and this pack's settings.
+
+A method turns contents and references into images. Those that run the demo network are `Setting`s: everything that the
+nodes let people set, by the same names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+
+from magicstyle_core.attention import FusionPatch
+from magicstyle_core.bank import FeatureBank
+from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, FusionRule
+from magicstyle_core.layers import LayerSelection
+from magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow
+
+from ..network import Network
+from ..render.fields import Field
+from .classical import match_histograms, patch_texture, reinhard
+
+Color = Literal["match", "adain", "none"]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A weighted sum of rules; weights sum to 1."""
+
+    rules: tuple[FusionRule, ...]
+    weights: tuple[float, ...]
+
+    def __call__(self, live, content, style) -> Sequence[Branch]:
+        return [
+            Branch(branch.inputs, weight * branch.weight)
+            for rule, weight in zip(self.rules, self.weights, strict=True)
+            for branch in rule(live, content, style)
+        ]
+
+
+@dataclass(frozen=True)
+class MeanOfStyle:
+    """Attention that weighs all style tokens alike: with it, `Sum` sharpens or flattens another attention."""
+
+    def __call__(self, live, content, style) -> Sequence[Branch]:
+        return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way through the network. `rule` None is standard attention; `steps` are the first and last (exclusive) of
+    the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours (Reinhard)
+    before it is inverted."""
+
+    rule: FusionRule | None = None
+    color: Color = "match"
+    strength: float = 1.0
+    layers: str = "all"
+    steps: tuple[float, float] = (0.0, 1.0)
+    detail: float = 1.0
+    recolor: bool = False
+
+    def patches(self, network: Network, content: FeatureBank, style: FeatureBank) -> list[FusionPatch]:
+        """The patches of this setting for two banks."""
+        if self.rule is None:
+            return []
+        sigmas = content.trajectory.sigmas
+        first, last = (round(part * (len(sigmas) - 1)) for part in self.steps)
+        down = sigmas.flip(0) * (1 + SIGMA_TOLERANCE)  # a window excludes its end: the step that begins there
+        window = SigmaWindow(float(down[first]), float(down[last]))
+        layers = LayerSelection.parse(self.layers, network.layers.layers)
+        return [FusionPatch(self.rule, content, style, layers, self.strength, window)]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A method that needs no network: from (content, reference) to an image, mixed with the content by `amount`."""
+
+    draw: Callable[[Field, Field], Field]
+    amount: float = 1.0
+
+    def __call__(self, content: Field, reference: Field) -> Field:
+        return content + np.float32(self.amount) * (self.draw(content, reference) - content)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table. `curve`: the trade-off curve that it lies on; `label`: the dial's value there; `preset`: the
+    row that stands for its curve's method as published, or as our nodes come; `headline`: measured at 128 px too."""
+
+    name: str
+    method: Setting | Picture | Literal["content", "truth", "codec"]
+    curve: str = ""
+    label: str = ""
+    preset: bool = False
+    headline: bool = True
+    sets: tuple[str, ...] = ("aligned", "misaligned")
+
+
+STORED = FeatureFusion(0.8, 0.2)
+STYLEID = FeatureFusion(0.75, 0.25, queries="live", temperature=1.5)
+LIVE = FeatureFusion(0.0, 1.0, queries="live")
+OF_CONTENT = FeatureFusion(1.0, 0.0)
+MATCHED = FeatureFusion(0.6, 0.4, queries="matched")
+PAPER = Setting(STORED, "adain", detail=0.0)
+DEFAULT = Setting(MATCHED)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5)
+BETAS = (0.0, 0.2, 0.4, 0.6)
+
+
+def rows() -> list[Row]:
+    """All lines: without a network, the peers with their own dials, the paper, this pack, one dial at a time."""
+    return [*_without_network(), *_peers(), *_own(), *_sweeps()]
+
+
+def dials(table: Sequence[Row]) -> dict[str, list[str]]:
+    """Names of the rows along strength and beta, from low to high."""
+    along = [row.name for row in table if row.curve == "MagicStyle"]
+    betas = [name for name in (f"paper, match, beta {beta:g}" for beta in BETAS) if any(r.name == name for r in table)]
+    return {"style strength": ["standard attention, match", *along]} | (
+        {"beta (stored queries)": betas} if betas else {}
+    )
+
+
+def _without_network() -> list[Row]:
+    return [
+        Row("nothing done", "content"),
+        Row("truth", "truth"),
+        Row("truth through the codec", "codec"),
+        Row("histogram matching", Picture(match_histograms), "histogram matching", preset=True),
+        Row("quilting", Picture(patch_texture), "quilting", preset=True),
+        *(
+            Row(f"Reinhard {amount:g}", Picture(reinhard, amount), "Reinhard", f"{amount:g}", amount == 1)
+            for amount in (0.25, 0.5, 0.75, 1.0)
+        ),
+    ]
+
+
+def _peers() -> list[Row]:
+    """The peers by their formulas, at all layers; where a dial of theirs trades style for structure, a curve of it."""
+    table = [
+        Row("standard attention", Setting(color="none")),
+        Row("standard attention, adain", Setting(color="adain")),
+        Row("standard attention, match", Setting()),
+    ]
+    for gamma in (0.25, 0.5, 0.75, 0.9):
+        rule = replace(STYLEID, alpha=gamma, beta=1 - gamma)
+        preset = gamma == 0.75
+        table.append(Row(f"StyleID gamma {gamma:g}", Setting(rule, "adain"), "StyleID", f"{gamma:g}", preset, preset))
+    for first in (0.0, 0.1, 0.4):
+        setting = Setting(LIVE, "none", steps=(first, 1.0))
+        table.append(Row(f"MasaCtrl from {first:.0%}", setting, "MasaCtrl", f"{first:g}", first == 0.1, first == 0.1))
+    for guidance in (0.0, 1.2):
+        rule = Sum((OF_CONTENT, LIVE), (1 - guidance, guidance))
+        preset = guidance == 1.2
+        name = f"PortraitDiffusion g {guidance:g}"
+        table.append(Row(name, Setting(rule, "none"), "PortraitDiffusion", f"{guidance:g}", preset, preset))
+    for contrast in (1.0, 1.67):
+        rule = Sum((LIVE, MeanOfStyle()), (contrast, 1 - contrast))
+        preset = contrast == 1.67
+        name = f"cross-image contrast {contrast:g}"
+        table.append(Row(name, Setting(rule, "adain"), "cross-image", f"{contrast:g}", preset, preset))
+    return table
+
+
+def _own() -> list[Row]:
+    table = []
+    recolored = replace(DEFAULT, recolor=True)
+    for name, setting in (("paper", PAPER), ("MagicStyle", DEFAULT), ("MagicStyle, recoloured", recolored)):
+        for strength in STRENGTHS if setting is DEFAULT else (0.5, 1.0):
+            changed, preset = replace(setting, strength=strength), strength == 1
+            row = Row(f"{name}, strength {strength:g}", changed, name, f"{strength:g}", preset)
+            table.append(replace(row, headline=preset or setting is DEFAULT))
+    return table
+
+
+def _sweeps() -> list[Row]:
+    """One dial at a time, on aligned references."""
+    stored = Setting(STORED)
+    changes = {
+        f"keys {keys}": replace(DEFAULT, rule=replace(MATCHED, keys=keys)) for keys in ("content+style", "live+style")
+    }
+    changes["sum of content and style attention"] = Setting(
+        Sum((replace(MATCHED, keys="content"), MATCHED), (0.5, 0.5))
+    )
+    changes |= {f"paper, match, beta {b:g}": replace(stored, rule=FeatureFusion(1 - b, b)) for b in BETAS}
+    changes |= {
+        f"matched, beta {b:g}": replace(DEFAULT, rule=replace(MATCHED, alpha=1 - b, beta=b)) for b in (0.2, 0.6)
+    }
+    changes |= {f"temperature {t:g}": replace(DEFAULT, rule=replace(MATCHED, temperature=t)) for t in (0.7, 1.5)}
+    for layers in ("decoder", "input.1, output.2-3", "input.3, middle, output.0-1"):
+        changes[f"layers {layers}"] = replace(DEFAULT, layers=layers)
+    changes |= {f"detail {detail:g}": replace(DEFAULT, detail=detail) for detail in (0.0, 0.5)}
+    for first, last in ((0.0, 0.5), (0.5, 1.0)):
+        changes[f"steps {first:.0%} to {last:.0%}"] = replace(DEFAULT, steps=(first, last))
+    changes |= {f"color {color}": replace(DEFAULT, color=color) for color in ("none", "adain")}
+    changes["StyleID, color match"] = Setting(STYLEID)
+    changes["MasaCtrl, color match"] = Setting(LIVE)
+    return [Row(name, setting, headline=False, sets=("aligned",)) for name, setting in changes.items()]

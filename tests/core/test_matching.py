@@ -1,0 +1,114 @@
+"""Style features laid out as the content is, and fusion that asks with them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from denoisers import assert_close, gaussian
+
+from magicstyle_core.bank import Feature
+from magicstyle_core.fusion import AttentionInputs, FeatureFusion
+from magicstyle_core.matching import SHARPNESS, match, relay, texture
+
+GRID, OTHER = (8, 10), (6, 7)
+
+
+def feature(seed, grid=GRID, batch=2, channels=12):
+    return Feature(gaussian((batch, grid[0] * grid[1], channels), seed), grid)
+
+
+@pytest.fixture
+def content():
+    return feature(1)
+
+
+@pytest.fixture
+def style():
+    return feature(2, OTHER)
+
+
+def shuffled(feature, seed=5):
+    order = torch.randperm(feature.hidden.shape[1], generator=torch.Generator().manual_seed(seed))
+    return Feature(feature.hidden[:, order], feature.grid), order
+
+
+def test_matching_is_a_softmax_over_cosines_of_standardised_features(content, style):
+    def standard(tokens):
+        return (tokens - tokens.mean(1, keepdim=True)) / tokens.std(1, correction=0, keepdim=True)
+
+    deviation = style.hidden.std(1, correction=0, keepdim=True)
+    cosine = (
+        F.normalize(standard(content.hidden) * deviation, dim=-1)
+        @ F.normalize(standard(style.hidden) * deviation, dim=-1).mT
+    )
+    assert_close(match(style, content), torch.softmax(SHARPNESS * cosine, -1) @ style.hidden)
+
+
+def test_matching_does_not_see_where_the_style_has_things(content, style):
+    assert_close(match(shuffled(style)[0], content), match(style, content))
+
+
+def test_matching_follows_the_content(content, style):
+    moved, order = shuffled(content)
+    assert_close(match(style, moved), match(style, content)[:, order])
+
+
+def test_matching_does_not_see_brightness_and_contrast_of_the_content(content, style):
+    assert_close(match(style, Feature(3 * content.hidden + 2, GRID)), match(style, content))
+
+
+def test_a_picture_finds_itself():
+    distinct = Feature(torch.eye(20, dtype=torch.float64)[None] * 4, (4, 5))
+    nearest = match(distinct, distinct).argmax(-1)
+    assert torch.equal(nearest[0], torch.arange(20))
+
+
+def test_texture_has_no_layout(style):
+    flat = Feature(torch.ones_like(style.hidden) * 7, OTHER)
+    assert_close(texture(flat, GRID), torch.zeros(2, 80, 12, dtype=torch.float64))
+
+
+def test_texture_keeps_its_scale_on_a_larger_grid(style):
+    own = texture(style, OTHER).transpose(1, 2).unflatten(2, OTHER)
+    larger = texture(style, (13, 9)).transpose(1, 2).unflatten(2, (13, 9))
+    assert torch.equal(larger[:, :, :6, :7], own)
+    assert torch.equal(larger[:, :, 6:11, :7], own[:, :, :5].flip(2))
+    smaller = texture(style, (3, 2)).transpose(1, 2).unflatten(2, (3, 2))
+    assert torch.equal(smaller, own[:, :, :3, :2])
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 6), (2, 2), (3, 4), (9, 1)])
+def test_small_and_flat_grids_give_finite_features(content, grid):
+    small = feature(3, grid)
+    assert bool(relay(small, content).isfinite().all())
+    assert relay(content, small).shape == small.hidden.shape
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_other_precisions_agree(content, style, dtype):
+    def to(feature):
+        return Feature(feature.hidden.to(dtype), feature.grid)
+
+    expected = relay(style, content)
+    error = (relay(to(style), to(content)).double() - expected).norm() / expected.norm()
+    assert float(error) < (0.02 if dtype == torch.float16 else 1e-5)
+
+
+def test_constant_features_give_no_nan(style):
+    flat = Feature(torch.zeros(2, 80, 12, dtype=torch.float64), GRID)
+    assert bool(relay(style, flat).isfinite().all())
+    assert bool(relay(flat, style).isfinite().all())
+
+
+def test_fusion_asks_with_content_running_image_and_relaid_style(content, style):
+    live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
+    (branch,) = FeatureFusion(0.7, 0.3, queries="matched")(live, content, style)
+    own = Feature((content.hidden + live.query) / 2, GRID)
+    assert_close(branch.inputs.query, 0.7 * own.hidden + 0.3 * relay(style, own))
+    assert branch.inputs.key is style.hidden
+    assert branch.inputs.value is style.hidden
+
+
+def test_without_beta_nothing_is_matched(content, style):
+    live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
+    (branch,) = FeatureFusion(1.0, 0.0, queries="matched")(live, content, style)
+    assert_close(branch.inputs.query, (content.hidden + live.query) / 2)
