@@ -23,8 +23,10 @@ _SHARED: dict[str, Box] = {
     "12": [2030, 0, 380, 46],
     "13": [2030, 140, 380, 690],
 }
+_DEMO_PLACES = {**_SHARED, "5": [600, 0, 270, 60]}
 PLACES: dict[str, dict[str, Box]] = {
-    "magicstyle_demo": {**_SHARED, "5": [600, 0, 270, 60]},
+    "magicstyle_demo": _DEMO_PLACES,
+    "magicstyle_paper": _DEMO_PLACES,
     "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
 }
 NOTE: Box = [0, -250, 530, 145]
@@ -55,8 +57,8 @@ GROUPS = {name: _groups(places) for name, places in PLACES.items()}
 
 _DIALS = """\
 **Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more \
-*beta* follows the layout of the style picture; *color_strength*, how far colours move; *start_step*, where \
-more keeps more of the portrait."""
+*beta* brings more of its texture; *color_strength*, how far colours move; *start_step*, where more keeps \
+more of the portrait."""
 
 _DEMO = f"""\
 1. Choose a portrait in **Content** and a picture in **Style**.
@@ -64,6 +66,13 @@ _DEMO = f"""\
 3. For pictures in full quality open *magicstyle_portrait* with a checkpoint.
 
 {_DIALS}"""
+
+_PAPER = """\
+The method as the paper (arXiv 2409.08156) has it, for comparison with *magicstyle_demo*: inversion by \
+*ddim*, *detail* 0, *alpha* 0.8, *beta* 0.2, *queries* stored, *color* adain.
+
+1. Choose a portrait in **Content** and a picture in **Style**, best posed alike: *beta* copies layout here.
+2. Press **Run**."""
 
 _PORTRAIT = f"""\
 1. Choose a portrait in **Content** and a picture in **Style**.
@@ -74,5 +83,6 @@ _PORTRAIT = f"""\
 
 NOTES = {
     "magicstyle_demo": {"text": _DEMO, "place": NOTE},
+    "magicstyle_paper": {"text": _PAPER, "place": NOTE},
     "magicstyle_portrait": {"text": _PORTRAIT, "place": NOTE},
 }

@@ -18,7 +18,7 @@ from .bank import Feature
 from .matching import relay
 
 Keys = Literal["style", "content+style", "content", "live+style"]
-Queries = Literal["stored", "live", "matched"]
+Queries = Literal["matched", "stored", "live"]
 
 
 class AttentionInputs(NamedTuple):
@@ -52,14 +52,14 @@ class FeatureFusion:
 
     Queries are ``alpha * content + beta * other``; keys and values come from ``keys``. What ``other`` is:
 
-    - ``queries="stored"``: the style, token by token, as in the paper. It copies layout from a style picture
-      that is posed otherwise.
+    - ``queries="matched"``: the style laid out as the content is (:func:`.matching.relay`). Half of the content's
+      share comes from the running image, which has strokes of its own by then.
+    - ``"stored"``: the style, token by token, as in the paper. It copies layout from a style picture that is posed
+      otherwise.
     - ``"live"``: the running image. With alpha .75 and temperature 1.5 that is StyleID (arXiv 2312.09008), with
       alpha 0 MasaCtrl (arXiv 2304.08465).
-    - ``"matched"``: the style laid out as the content is (:func:`.matching.relay`). Half of the content's share
-      comes from the running image, which has strokes of its own by then.
 
-    ``temperature`` multiplies the attention's logits: above 1 sharpens it.
+    ``temperature`` multiplies the attention's logits: above 1 sharpens it. The defaults here are the paper's.
     """
 
     alpha: float = 0.8
@@ -99,12 +99,12 @@ class FeatureFusion:
         query = self.alpha * own
         if self.beta:
             match self.queries:
+                case "matched":
+                    other = relay(style, Feature(own, content.grid))
                 case "stored":
                     other = style.on(content.grid)
                 case "live":
                     other = live.query
-                case "matched":
-                    other = relay(style, Feature(own, content.grid))
             query = query + self.beta * other
         return query if self.temperature == 1 else self.temperature * query
 

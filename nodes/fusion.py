@@ -32,12 +32,12 @@ class FFAAttentionPatch(io.ComfyNode):
                 Bank.Input("content_bank", tooltip="Bank of the portrait."),
                 Bank.Input("style_bank", tooltip="Bank of the style picture, captured with the same steps and scheduler."),
                 io.Float.Input(
-                    "alpha", default=0.8, min=0.0, max=1.0, step=0.01,
+                    "alpha", default=0.6, min=0.0, max=1.0, step=0.01,
                     tooltip="Share of the portrait in the queries. Raising it keeps more of the portrait's layout and face. alpha + beta = 1.",
                 ),
                 io.Float.Input(
-                    "beta", default=0.2, min=0.0, max=1.0, step=0.01,
-                    tooltip="Share of the style in the queries. Raising it stylizes more, and copies the style picture's layout where the two are not aligned. alpha + beta = 1.",
+                    "beta", default=0.4, min=0.0, max=1.0, step=0.01,
+                    tooltip="Share of what queries names. matched: raising it brings more of the style's texture. stored: it also copies the style picture's layout. live: it leaves the picture freer. alpha + beta = 1.",
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=2.0, step=0.05,
@@ -56,8 +56,8 @@ class FFAAttentionPatch(io.ComfyNode):
                     tooltip="What the queries read. style: strongest. content+style: keeps more of the portrait. live+style: the running image beside the style. content: no style, for comparison.",
                 ),
                 io.Combo.Input(
-                    "queries", options=list(get_args(Queries)), default="stored", advanced=True,
-                    tooltip="What beta mixes in. stored: the style's queries (MagicStyle). live: the running image's own (StyleID with alpha 0.75 and temperature 1.5; MasaCtrl with alpha 0).",
+                    "queries", options=list(get_args(Queries)), default="matched", advanced=True,
+                    tooltip="What beta mixes in. matched: the style's queries, laid out as the portrait is. stored: the same where they lie in the style picture (the paper). live: the running image's own (StyleID, MasaCtrl).",
                 ),
                 io.Float.Input(
                     "temperature", default=1.0, min=0.1, max=5.0, step=0.05, advanced=True,

@@ -46,7 +46,7 @@ def test_a_wrong_value_is_explained_on_the_page(graph, rendering):
     assert "Invalid input" in data["text"]
     graph.page.get_by_test_id("error-overlay").get_by_role("button", name="View details").click()
     graph.page.get_by_role("button", name="Info for FFA Attention Patch - alpha").click()
-    graph.page.get_by_text("must sum to 1. Set beta to 0.2 or alpha to 0.5").first.wait_for()
+    graph.page.get_by_text("must sum to 1. Set beta to 0.4 or alpha to 0.5").first.wait_for()
     # The list of errors asks a registry who made the nodes; the page may not, so nothing leaves the machine.
     graph.problems[:] = [problem for problem in graph.problems if "Content Security Policy" not in problem]
 
