@@ -166,7 +166,7 @@ def test_a_temperature_of_zero_or_less_is_refused(temperature):
 
 @pytest.mark.parametrize("option", [{"keys": "both"}, {"queries": "content"}])
 def test_unknown_options_name_the_known_ones(option):
-    with pytest.raises(ValueError, match="must be one of (style, content.style|stored, live)"):
+    with pytest.raises(ValueError, match="must be one of (style, content.style|matched, stored, live)"):
         FeatureFusion(**option)
 
 

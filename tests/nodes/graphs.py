@@ -1,4 +1,4 @@
-"""The pack's graphs in API format, with every widget at its default unless a test says otherwise."""
+"""The pack's graphs in API format: the paper's queries and AdaIN unless a test says otherwise, the rest at defaults."""
 
 INVERSION = {
     "steps": 4, "scheduler": "ddim_uniform", "method": "exact", "layers": "all", "storage": "cpu",
@@ -8,6 +8,7 @@ FFA = {
     "alpha": 0.8, "beta": 0.2, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "keys": "style",
     "queries": "stored", "temperature": 1.0, "layers": "all", "rows": "all",
 }  # fmt: skip
+MATCHED = {"alpha": 0.6, "beta": 0.4, "queries": "matched"}
 LOOK = {"detail": 1.0, "color": "adain", "color_strength": 1.0}
 FFF = {**LOOK, "cfg": 1.0, "start_step": 0}
 LATENT = {"batch": 1, "height": 16, "width": 16, "channels": 4, "value": ""}

@@ -1,5 +1,6 @@
 """Load Demo Model: the pack's own weights and codec through stock nodes."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,9 @@ def _pictures(host):
         (host / "input" / picture.name).write_bytes(picture.read_bytes())
 
 
-def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], **inversion):
+def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fusion=FFA, color=FFF["color"], **inversion):
     """The demo graph at another size, from LoadImage to VAE Decode."""
+    sampling = {**FFF, "color": color}
     graph = {"demo": node("MagicStyle_DemoModel")}
     for name, picture in (("content", content), ("style", style)):
         graph[f"load {name}"] = node("LoadImage", image=picture)
@@ -37,9 +39,9 @@ def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], **inversion):
             "MagicStyle_CSDI", model=["demo", 0], content=["content", 0], style=["style", 0],
             **{**INVERSION, **inversion},
         ),
-        "ffa": node("MagicStyle_FFA", model=["demo", 0], **bank, style_bank=["csdi", 1], **FFA),
-        "fff": node("MagicStyle_FusedSampler", model=["ffa", 0], **bank, style_bank=["csdi", 1], **FFF),
-        "plain": node("MagicStyle_FusedSampler", model=["demo", 0], **bank, **FFF),
+        "ffa": node("MagicStyle_FFA", model=["demo", 0], **bank, style_bank=["csdi", 1], **fusion),
+        "fff": node("MagicStyle_FusedSampler", model=["ffa", 0], **bank, style_bank=["csdi", 1], **sampling),
+        "plain": node("MagicStyle_FusedSampler", model=["demo", 0], **bank, **sampling),
         "image": node("VAEDecode", samples=["fff", 0], vae=["demo", 1]),
         "codec": node("VAEDecode", samples=["content", 0], vae=["demo", 1]),
         **{f"keep {name}": keep([name, 0], name) for name in KEPT},
@@ -56,13 +58,18 @@ def test_the_demo_graph_from_picture_to_picture(run):
     assert float(kept["image"].max()) <= 1
 
 
-def test_plain_torch_gives_the_picture_of_the_nodes(run):
+@pytest.mark.parametrize(
+    ("rule", "color"),
+    [(FeatureFusion(), "adain"), (FeatureFusion(0.6, 0.4, queries="matched"), "match")],
+    ids=["paper", "default"],
+)
+def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, color):
     """What the truth benchmark measures without ComfyUI is what people get in it."""
-    kept = run(demo())
+    kept = run(demo(fusion={**FFA, **asdict(rule)}, color=color))
     network = Network.load(DEMO)
     portrait, picture = (kept[f"scale {name}"].movedim(-1, 1) for name in ("content", "style"))
     content, style = network.invert(portrait, INVERSION["steps"]), network.invert(picture, INVERSION["steps"])
-    image = network.stylize(content, [FusionPatch(FeatureFusion(), content, style, network.layers)], style)
+    image = network.stylize(content, [FusionPatch(rule, content, style, network.layers)], style, color)
     assert float((image.movedim(1, -1) - kept["image"]).abs().max()) < 2e-3
 
 
