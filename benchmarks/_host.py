@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,3 +32,9 @@ def load_pack() -> ModuleType:
     package = sys.modules["magicstyle"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(package)
     return package
+
+
+def defaults(node: Any, **changes: object) -> dict[str, object]:
+    """A node's widgets as it shows them, with some changed."""
+    fields = node.define_schema().inputs
+    return {field.id: field.default for field in fields if getattr(field, "default", None) is not None} | changes

@@ -30,7 +30,7 @@ def main(out: Path) -> None:
     for title, figures in report.items():
         print(f"\n{title}")
         for name, value in figures.items():
-            print(f"  {name:<44} {value:.3g}")
+            print(f"  {name:<64} {value:.3g}")
 
 
 def pictures(size=SIZE):
@@ -59,17 +59,20 @@ def invert(model, content, style, steps, method="exact", layers="all", iteration
 
 
 def sample(model, content, style=None, color="adain"):
+    from _host import defaults
     from magicstyle.nodes.sampling import FusedSampler
 
-    return FusedSampler.execute(model, content, 1.0, 1.0, color, 1.0, 0, style_bank=style).args[0]["samples"]
+    settings = defaults(FusedSampler, color=color)
+    return FusedSampler.execute(model, content, style_bank=style, **settings).args[0]["samples"]
 
 
-def fuse(model, content, style, strength=1.0, keys="style"):
+def fuse(model, content, style, **changes):
+    """The model with the patch at its defaults, but for `changes` and stored queries, which are the cheapest."""
+    from _host import defaults
     from magicstyle.nodes.fusion import FFAAttentionPatch
 
-    return FFAAttentionPatch.execute(
-        model, content, style, 0.8, 0.2, strength, 0.0, 1.0, keys, "stored", 1.0, "all", "all"
-    ).args[0]
+    settings = defaults(FFAAttentionPatch, **{"queries": "stored", **changes})
+    return FFAAttentionPatch.execute(model, content, style, **settings).args[0]
 
 
 def reconstruction() -> dict[str, float]:
@@ -88,26 +91,30 @@ def reconstruction() -> dict[str, float]:
 def ratios() -> dict[str, float]:
     model, content, style = pictures()
     content_bank, style_bank, _ = invert(model, content, style, STEPS)
-    half = fuse(model, content_bank, style_bank, 0.5)
+    default = fuse(model, content_bank, style_bank, queries="matched")
+    stored = fuse(model, content_bank, style_bank)
+    half = fuse(model, content_bank, style_bank, strength=0.5)
     both = fuse(model, content_bank, style_bank, keys="content+style")
-    fused = fuse(model, content_bank, style_bank)
-    variants = {
-        "plain": lambda: sample(model, content_bank),
-        "fused": lambda: sample(fused, content_bank, style_bank),
+    plain, none, kept = "plain", "inversion of two, no layers", "inversion of two, all layers kept"
+    fused = {
+        "fused, default (matched queries, color match)": lambda: sample(default, content_bank, style_bank, "match"),
+        "fused, stored queries": lambda: sample(stored, content_bank, style_bank),
         "fused, content+style keys": lambda: sample(both, content_bank, style_bank),
         "fused, strength 0.5": lambda: sample(half, content_bank, style_bank),
-        # ddim inversion evaluates once a step; exact once more in all
-        "inversion of two, no layers": lambda: invert(model, content, style, STEPS, "ddim", "none"),
-        "inversion of two, all layers kept": lambda: invert(model, content, style, STEPS, "ddim"),
     }
-    seconds = timed(variants)
+    # ddim inversion evaluates once a step; exact once more in all
+    seconds = timed(
+        {
+            plain: lambda: sample(model, content_bank),
+            **fused,
+            none: lambda: invert(model, content, style, STEPS, "ddim", "none"),
+            kept: lambda: invert(model, content, style, STEPS, "ddim"),
+        }
+    )
     return {
-        "fused step / plain step": seconds["fused"] / seconds["plain"],
-        "fused step, content+style keys / plain step": seconds["fused, content+style keys"] / seconds["plain"],
-        "fused step, strength 0.5 / plain step": seconds["fused, strength 0.5"] / seconds["plain"],
-        "capture step / plain step, batch of two": seconds["inversion of two, all layers kept"]
-        / seconds["inversion of two, no layers"],
-        "seconds of a plain step": seconds["plain"] / STEPS,
+        **{f"{name} step / plain step": seconds[name] / seconds[plain] for name in fused},
+        "capture step / plain step, batch of two": seconds[kept] / seconds[none],
+        "seconds of a plain step": seconds[plain] / STEPS,
     }
 
 
