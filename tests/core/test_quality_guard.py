@@ -36,8 +36,8 @@ RECORDED = {
     "paper": (PAPER, {"color": 12.394, "patch": 12.64, "texture": 19.04, "structure": 0.554}),
     "StyleID": (PEER, {"color": 7.505, "patch": 7.003, "texture": 18.246, "structure": 0.462}),
 }
-# Relative. Rounding moves the means by less than 0.1 %: they are the same without oneDNN, with banks in float32, and with
-# noise of 1e-5 on every evaluation. The rest is room for other processors and versions of torch, NumPy and SciPy.
+# Relative. Rounding moves the means by less than 0.1 %: they are the same without oneDNN, with banks in float32 and
+# with noise of 1e-5 on every evaluation. The rest is room for other processors and versions of torch and NumPy.
 # Without beta the default's patch distance grows by 19 %, with style laid out without its texture by 7 %.
 BAND = 0.05
 
