@@ -173,7 +173,7 @@ def _own() -> list[Row]:
         for strength in STRENGTHS if setting is DEFAULT else (0.5, 1.0):
             changed, preset = replace(setting, strength=strength), strength == 1
             row = Row(f"{name}, strength {strength:g}", changed, name, f"{strength:g}", preset)
-            table.append(replace(row, headline=preset or setting is DEFAULT))
+            table.append(replace(row, headline=preset or (setting is DEFAULT and strength in (0.5, 1.5))))
     return table
 
 
