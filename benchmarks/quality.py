@@ -123,14 +123,18 @@ def write(options: argparse.Namespace, table: list, work) -> bool:
 
 def sheets(options: argparse.Namespace, table: list, work) -> None:
     """Pictures of the presets: a sheet for each set of references, one pair of every kind of style."""
-    from demo.quality.sheet import sheet
+    from dataclasses import replace
 
+    from demo.quality.sheet import sheet
+    from demo.render.styles import KINDS
+
+    few = replace(work, pairs=work.pairs[: len(KINDS)])
     shown = [row for row in table if row.preset]
     for references in SETS:
-        drawn = {row.name: work.images(row, references)[:14] for row in shown}
+        drawn = [few.images(row, references) for row in shown]
         rows = [
-            [pair.content, getattr(pair, references), pair.truth, *(drawn[row.name][i] for row in shown)]
-            for i, pair in enumerate(work.pairs[:14])
+            [pair.content, getattr(pair, references), pair.truth, *images]
+            for pair, *images in zip(few.pairs, *drawn, strict=True)
         ]
         columns = ["content", "reference", "truth", *(row.name for row in shown)]
         sheet(columns, rows, options.out / f"sheet_{references}.png")

@@ -117,12 +117,10 @@ def rows() -> list[Row]:
 
 
 def dials(table: Sequence[Row]) -> dict[str, list[str]]:
-    """Names of the rows along strength and beta, from low to high."""
+    """Names of the rows along strength (0 is standard attention) and beta, from low to high."""
     along = [row.name for row in table if row.curve == "MagicStyle"]
     betas = [name for name in (f"paper, match, beta {beta:g}" for beta in BETAS) if any(r.name == name for r in table)]
-    return {"style strength": ["standard attention, match", *along]} | (
-        {"beta (stored queries)": betas} if betas else {}
-    )
+    return {"style strength": along} | ({"beta (stored queries)": betas} if betas else {})
 
 
 def _without_network() -> list[Row]:
@@ -144,7 +142,7 @@ def _peers() -> list[Row]:
     table = [
         Row("standard attention", Setting(color="none")),
         Row("standard attention, adain", Setting(color="adain")),
-        Row("standard attention, match", Setting()),
+        Row("standard attention, match", Setting(), "MagicStyle", "0"),
     ]
     for gamma in (0.25, 0.5, 0.75, 0.9):
         rule = replace(STYLEID, alpha=gamma, beta=1 - gamma)

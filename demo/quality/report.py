@@ -101,15 +101,25 @@ def style_bounds(rows: Sequence[Row], results: Results, people: NDArray[np.int64
 def _beaten(
     row: Row, own: list[Values], results: Results, people: NDArray[np.int64], references: str, measure: str
 ) -> Bound:
-    figure = f"{measure} distance less than {row.name} at its structure by"
+    """Whether our curve has less distance where it keeps as much structure as `row`, or more structure than that."""
+    figure = f"{measure} distance less than {row.name}"
     other = results[row.name, references]
     found = gain(own, other, measure, people)
-    if found is None:
-        kept = float(other["structure"].mean())
-        reach = [float(v["structure"].mean()) for v in own]
-        return Bound(figure, f"it keeps {kept:.2f}, ours {min(reach):.2f} to {max(reach):.2f}", "> 0", False)
+    if found is not None:
+        figure += " at its structure, by"
+    else:
+        least = min(own, key=lambda values: float(values["structure"].mean()))
+        kept, ours = (float(values["structure"].mean()) for values in (other, least))
+        if kept > ours:
+            return Bound(figure, f"it keeps {kept:.2f} of the structure, ours at most {_most(own):.2f}", "> 0", False)
+        figure += f" at more structure ({ours:.2f}, it {kept:.2f}), by"
+        found = paired(other[measure], least[measure], people)
     mean, low, high = found
     return Bound(figure, f"{mean:.2f} ({low:.2f} to {high:.2f})", "> 0", low > 0)
+
+
+def _most(curve: list[Values]) -> float:
+    return max(float(values["structure"].mean()) for values in curve)
 
 
 def dial_bounds(results: Results, dials: Mapping[str, Sequence[str]], references: str) -> list[Bound]:

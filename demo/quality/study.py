@@ -43,7 +43,7 @@ class Study:
     classifiers: Classifiers
     folder: Path
     steps: int = 20
-    _banks: dict[tuple[str, int], FeatureBank] = field(default_factory=dict)
+    _banks: dict[tuple[str, int], FeatureBank] = field(default_factory=dict, init=False)
 
     def measure(self, row: Row, references: str) -> Values:
         """All measures of a row against the `references` "aligned" or "misaligned"."""
