@@ -9,8 +9,10 @@ from pathlib import Path
 PIXELS = (1000, 700)
 DPI = 100
 WIDE = 3.0  # distances that differ by more than this factor get a logarithmic axis
-MARKERS = "osD^vPXh"
-COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222")  # Paul Tol's bright
+MARKERS = "osD^vPXhd*"
+COLORS = (  # Paul Tol, bright and vibrant
+    "#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB", "#222222", "#EE7733", "#009988",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def tradeoff(curves: Mapping[str, Sequence[Point]], path: Path, title: str) -> N
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.annotate("better", (0.985, 0.02), xycoords="axes fraction", ha="right", fontsize=12, color="#666666")
-    axes.legend(loc="best", fontsize=12, frameon=True, framealpha=0.9)
+    figure.legend(loc="outside right upper", fontsize=11, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")
 
