@@ -59,7 +59,8 @@ def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
         if named and "tests/" not in named:
             paths = [a for a in named if any(a.startswith(path) for path in paths)]
         if paths:
-            groups.append([*paths, *rest])
+            quick = ["-m", "not slow"] if fast and not named else []
+            groups.append([*paths, *quick, *rest])
     return groups
 
 

@@ -24,6 +24,8 @@ from magicstyle_core.bank import FeatureBank
 from magicstyle_core.ddim import FixedPoint
 from magicstyle_core.fusion import FeatureFusion
 
+pytestmark = pytest.mark.slow  # 40 s of one core
+
 SIZE, PAIRS, STEPS = 64, 12, 20
 GROUP = 4  # pairs; gates that need no more than a few pictures take one group
 PLAIN = Setting(color="none")
