@@ -1,4 +1,4 @@
-"""The noise schedule of Stable Diffusion, the training loss, and DDIM steps by timestep."""
+"""The noise schedule of Stable Diffusion and the training loss."""
 
 from __future__ import annotations
 
@@ -63,9 +63,3 @@ def losses(predict: Predictor, work: Task) -> tuple[Tensor, Tensor]:
     errors = (predict(work.noisy, work.timesteps) - work.noise).square().mean((1, 2, 3))
     weights = SIGNAL[work.timesteps].rsqrt().clamp(max=HIGHEST_WEIGHT)
     return (errors * weights).mean(), errors.detach().mean()
-
-
-def ddim_move(x: Tensor, noise: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """One deterministic step of x from signal share `start` to `end` along the predicted noise."""
-    clean = (x - (1.0 - start).sqrt() * noise) / start.sqrt()
-    return end.sqrt() * clean + (1.0 - end).sqrt() * noise
