@@ -20,11 +20,12 @@ import torch
 from torch import Tensor
 
 from magicstyle_core.attention import BlendPatch, CapturePatch, FusionPatch
-from magicstyle_core.bank import FeatureBank, FeatureRecorder, ModelFingerprint
+from magicstyle_core.bank import FeatureBank, ModelFingerprint
 from magicstyle_core.codec import PatchCodec
 from magicstyle_core.color import adain, transport
 from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
 from magicstyle_core.layers import LayerSelection
+from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import vp_from_ve
 
 from .train.diffusion import SIGNAL, STEPS
@@ -78,7 +79,7 @@ class Network:
     def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = EXACT) -> FeatureBank:
         """Bank of a batch of images with the features of every layer."""
         sigmas, latents = schedule(steps), self.codec.encode(images)
-        recorder = FeatureRecorder(self.layers, sigmas, [len(images)])
+        recorder = FeatureRecorder(CapturePlan(self.layers, sigmas), [len(images)])
         trajectory = method(self.denoiser([CapturePatch(recorder)]), latents, sigmas)
         model = ModelFingerprint("demo", "eps", self.unet.width, 0, len(self.layers))
         return recorder.publish(trajectory, model)[0]

@@ -15,9 +15,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .bank import Feature, FeatureBank, FeatureRecorder
-from .fusion import AttentionInputs, Branch, FusionRule, with_strength
+from .bank import FeatureBank
+from .features import Feature, PackedFeature
+from .fusion import AttentionInputs, Branch, FusionRule, Role, with_strength
 from .layers import LayerKey, LayerSelection
+from .recording import FeatureRecorder
 from .schedule import SigmaWindow
 
 # Where the adapter puts a Call, and where FusionPatch leaves weights for the BlendPatch of the same layer.
@@ -31,11 +33,13 @@ MAX_REPEAT = 8
 class Call:
     """What is known about one evaluation of the network before it starts.
 
-    ``roles`` maps the uuid of a conditioning to its role ("positive", "negative", ...).
+    ``roles`` maps the uuid of a conditioning to its role ("positive", "negative", ...). ``features`` holds what of a
+    bank's features is at hand already: fetched ahead, or of pictures that are evaluated beside the running one.
     """
 
     sigma: float
     roles: Mapping[Any, str] = field(default_factory=dict)
+    features: Mapping[FeatureBank, Mapping[LayerKey, PackedFeature]] = field(default_factory=dict)
 
 
 def _call(extra_options: Mapping[str, Any]) -> Call:
@@ -68,7 +72,7 @@ class CapturePatch:
         self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         key = _layer_key(extra_options)
-        if key in self.recorder.layers:
+        if key in self.recorder.plan.layers:
             if len(n) != sum(self.recorder.groups):
                 raise ValueError(
                     f"Inversion expected {sum(self.recorder.groups)} rows and got {len(n)}. "
@@ -100,15 +104,18 @@ class FusionPatch:
         self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         key, call = _layer_key(extra_options), _call(extra_options)
-        if self.strength == 0 or key not in self.layers or call.sigma not in self.window:
+        if self.strength == 0 or key not in self.layers:
             return n, context, value
         strength = self._row_strength(n, call, extra_options)
         if strength is None:
             return n, context, value
-        live = AttentionInputs(n, context, value)
-        content = self._stored(self.content, "content", key, call, live, extra_options)
-        style = self._stored(self.style, "style", key, call, live, extra_options)
-        grid = _token_grid(n, extra_options)
+        steps = self.steps_at(call.sigma)
+        if steps is None:
+            return n, context, value
+        live, grid = AttentionInputs(n, context, value), _token_grid(n, extra_options)
+        features = {role: self._feature(role, steps[role], key, call, live, extra_options) for role in steps}
+        nothing = Feature(n[:, :0], grid)  # for what the rule does not read
+        content, style = (features.get(role, nothing) for role in ("content", "style"))
         if content.grid != grid:
             raise ValueError(
                 f"The content was inverted with {content.grid[0]}x{content.grid[1]} tokens at layer {key}, the "
@@ -116,17 +123,33 @@ class FusionPatch:
             )
         return _stack(with_strength(self.rule(live, content, style), live, strength), extra_options)
 
-    def _stored(
+    @property
+    def banks(self) -> dict[Role, FeatureBank]:
+        """The banks that the rule reads."""
+        both: dict[Role, FeatureBank] = {"content": self.content, "style": self.style}
+        return {role: bank for role, bank in both.items() if role in self.rule.reads}
+
+    def steps_at(self, sigma: float) -> dict[Role, int] | None:
+        """The step to read of each bank at ``sigma``; None where the patch does not act."""
+        if self.strength == 0 or sigma not in self.window:
+            return None
+        steps = {role: bank.step_at(sigma) for role, bank in self.banks.items()}
+        return None if None in steps.values() else {role: step for role, step in steps.items() if step is not None}
+
+    def _feature(
         self,
-        bank: FeatureBank,
-        role: str,
+        role: Role,
+        step: int,
         key: LayerKey,
         call: Call,
         live: AttentionInputs,
         extra_options: Mapping[str, Any],
     ) -> Feature:
         """Feature with one row for each row of the running batch."""
-        hidden, grid = bank.get(bank.step_at(call.sigma), key, like=live.query)
+        bank = self.banks[role]
+        at_hand = call.features.get(bank)
+        packed = bank.stored(step, key) if at_hand is None else at_hand[key]
+        hidden, grid = packed.unpack(like=live.query)
         rows, images = len(live.query), extra_options["activations_shape"][0] // _chunks(extra_options)
         if len(hidden) == 1:
             return Feature(hidden.expand(rows, -1, -1), grid)

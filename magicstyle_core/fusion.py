@@ -14,11 +14,12 @@ from typing import Literal, NamedTuple, Protocol, get_args
 import torch
 from torch import Tensor
 
-from .bank import Feature
+from .features import Feature
 from .matching import relay
 
 Keys = Literal["style", "content+style", "content", "live+style"]
 Queries = Literal["matched", "stored", "live"]
+Role = Literal["content", "style"]
 
 
 class AttentionInputs(NamedTuple):
@@ -40,8 +41,12 @@ class FusionRule(Protocol):
     """Turns the running image's inputs and two stored features into attentions to run.
 
     ``live`` is what the attention would read unpatched; ``content`` lies on the same token grid, ``style``
-    may lie on another. Weights of the returned branches sum to 1 for every token.
+    may lie on another. Weights of the returned branches sum to 1 for every token. ``reads`` names the banks whose
+    features it looks at; the other's need not be kept, and come in without tokens.
     """
+
+    @property
+    def reads(self) -> frozenset[Role]: ...
 
     def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]: ...
 
@@ -80,6 +85,16 @@ class FeatureFusion:
             if value not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}; got '{value}'.")
 
+    @property
+    def reads(self) -> frozenset[Role]:
+        asks_style = self.beta > 0 and self.queries != "live"
+        asks_content = self.alpha > 0 or (asks_style and self.queries == "matched")
+        read: dict[Role, bool] = {
+            "content": asks_content or self.keys in ("content", "content+style"),
+            "style": asks_style or self.keys != "content",
+        }
+        return frozenset(role for role in read if read[role])
+
     def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
         query = self._query(live, content, style)
         match self.keys:
@@ -96,7 +111,7 @@ class FeatureFusion:
 
     def _query(self, live: AttentionInputs, content: Feature, style: Feature) -> Tensor:
         own = (content.hidden + live.query) / 2 if self.queries == "matched" else content.hidden
-        query = self.alpha * own
+        shares = [self.alpha * own] if self.alpha else []
         if self.beta:
             match self.queries:
                 case "matched":
@@ -105,13 +120,18 @@ class FeatureFusion:
                     other = style.on(content.grid)
                 case "live":
                     other = live.query
-            query = query + self.beta * other
+            shares.append(self.beta * other)
+        query = sum(shares[1:], shares[0])
         return query if self.temperature == 1 else self.temperature * query
 
 
 @dataclass(frozen=True)
 class StandardAttention:
     """The running image attends to itself, as without a patch: the paper's ablation (Fig. 5)."""
+
+    @property
+    def reads(self) -> frozenset[Role]:
+        return frozenset()
 
     def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
         return [Branch(live)]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .bank import Feature
+from .features import Feature
 
 SHARPNESS = 20.0  # of the softmax over cosine similarities; 60 gave the same trade-off on the demo model
 WINDOW = 5  # tokens; what varies faster counts as texture

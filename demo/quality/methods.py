@@ -15,7 +15,7 @@ import torch
 
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, FusionRule
+from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, FusionRule, Role
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow
 
@@ -33,6 +33,10 @@ class Sum:
     rules: tuple[FusionRule, ...]
     weights: tuple[float, ...]
 
+    @property
+    def reads(self) -> frozenset[Role]:
+        return frozenset[Role]().union(*(rule.reads for rule in self.rules))
+
     def __call__(self, live, content, style) -> Sequence[Branch]:
         return [
             Branch(branch.inputs, weight * branch.weight)
@@ -44,6 +48,10 @@ class Sum:
 @dataclass(frozen=True)
 class MeanOfStyle:
     """Attention that weighs all style tokens alike: with it, `Sum` sharpens or flattens another attention."""
+
+    @property
+    def reads(self) -> frozenset[Role]:
+        return frozenset({"style"})
 
     def __call__(self, live, content, style) -> Sequence[Branch]:
         return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]

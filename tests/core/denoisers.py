@@ -15,9 +15,10 @@ from torch import Tensor
 from unet import CHANNELS, CONTEXT, ThinUNet
 
 from magicstyle_core.attention import CALL, BlendPatch, Call, CapturePatch, FusionPatch
-from magicstyle_core.bank import FeatureBank, FeatureRecorder, ModelFingerprint
+from magicstyle_core.bank import FeatureBank, ModelFingerprint
 from magicstyle_core.ddim import Exact, InversionMethod
 from magicstyle_core.layers import LayerSelection
+from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import ascending
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -121,11 +122,12 @@ def capture(
     groups: Sequence[int] | None = None,
     layers: str = "all",
     dtype: torch.dtype = torch.float64,
+    **plan: Any,
 ) -> list[FeatureBank]:
     """Invert ``x`` along the flipped sampling schedule and keep what every layer saw."""
     up = ascending(sigmas)
     selection = LayerSelection.parse(layers, model.unet.layers)
-    recorder = FeatureRecorder(selection, up, groups or (len(x),), dtype)
+    recorder = FeatureRecorder(CapturePlan(selection, up, dtype, **plan), groups or (len(x),))
     trajectory = (method or Exact())(model.patched(CapturePatch(recorder)), x, up)
     return recorder.publish(trajectory, FINGERPRINT)
 

@@ -8,7 +8,7 @@ from denoisers import assert_close, capture, gaussian, select, smooth_latent
 from formulas import look
 
 from magicstyle_core.attention import MAX_REPEAT, FusionPatch
-from magicstyle_core.bank import Feature
+from magicstyle_core.features import Feature
 from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, StandardAttention
 
 STEP = 2
@@ -29,6 +29,10 @@ class Weighted:
     """Style, content and live attention with these weights, as a function of the number of tokens."""
 
     weights: object
+
+    @property
+    def reads(self):
+        return frozenset({"content", "style"})
 
     def __call__(self, live, content, style):
         inputs = (

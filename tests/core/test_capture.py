@@ -5,8 +5,8 @@ import torch
 from denoisers import Conditioning, UNetDenoiser, assert_close, capture, descending, select, smooth_latent
 
 from magicstyle_core.attention import CapturePatch
-from magicstyle_core.bank import FeatureRecorder
 from magicstyle_core.ddim import Exact, FixedPoint, sample
+from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import ascending
 
 METHODS = [FixedPoint(), FixedPoint(2), Exact()]
@@ -44,7 +44,7 @@ def test_exact_features_are_those_of_the_trajectorys_own_latents(model, content)
 
 def test_capture_changes_nothing(model, sigmas):
     x = smooth_latent(8, 8, 2)
-    recorder = FeatureRecorder(select(model), ascending(sigmas), (1,))
+    recorder = FeatureRecorder(CapturePlan(select(model), ascending(sigmas)), (1,))
     plain, captured = (m(x, sigmas[:1]) for m in (model, model.patched(CapturePatch(recorder))))
     assert torch.equal(plain, captured)
 

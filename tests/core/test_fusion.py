@@ -10,7 +10,8 @@ from denoisers import assert_close, gaussian, select, smooth_latent
 from formulas import attend, both, look, scenes
 
 from magicstyle_core.attention import FusionPatch
-from magicstyle_core.bank import Feature, FeatureBank
+from magicstyle_core.bank import FeatureBank
+from magicstyle_core.features import PackedFeature
 from magicstyle_core.fusion import (
     AttentionInputs,
     Branch,
@@ -19,6 +20,7 @@ from magicstyle_core.fusion import (
     StandardAttention,
     with_strength,
 )
+from magicstyle_core.storage import MemoryStore
 
 STEP = 2
 
@@ -43,10 +45,10 @@ def fused(model, content, style, running):
 def shuffled(bank):
     """The bank with the tokens of every feature in another order."""
     features = {}
-    for where, (hidden, grid) in bank._features.items():
+    for place, (hidden, scale, grid) in bank.store._features.items():
         order = torch.randperm(hidden.shape[1], generator=torch.Generator().manual_seed(1))
-        features[where] = Feature(hidden[:, order], grid)
-    return FeatureBank(bank.trajectory, features, bank.layers, bank.model)
+        features[place] = PackedFeature(hidden[:, order], scale, grid)
+    return FeatureBank(bank.trajectory, bank.model, MemoryStore(features), bank.layers, bank.kept_for)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 1.5])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from denoisers import assert_close, gaussian
 
-from magicstyle_core.bank import Feature
+from magicstyle_core.features import Feature
 from magicstyle_core.fusion import AttentionInputs, FeatureFusion
 from magicstyle_core.matching import SHARPNESS, match, relay, texture
 

@@ -35,6 +35,10 @@ class Sum:
     rules: tuple
     weights: tuple
 
+    @property
+    def reads(self):
+        return frozenset({"content", "style"})
+
     def __call__(self, live, content, style):
         return [
             Branch(branch.inputs, weight * branch.weight)

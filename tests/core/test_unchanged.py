@@ -91,13 +91,14 @@ def test_two_windows_that_share_a_border_equal_one(patched, content, style, mode
 
 def test_nothing_is_left_behind(model, patched, content, style, sigmas):
     before = run(model, content, sigmas)
-    kept = [feature.hidden.clone() for bank in (content, style) for feature in bank._features.values()]
+    stored = [feature.values for bank in (content, style) for feature in bank.store._features.values()]
+    kept = [values.clone() for values in stored]
     fused = patched(strength=0.5)
     first, second = run(fused, content, sigmas), run(fused, content, sigmas)
     assert torch.equal(first, second)
     assert torch.equal(run(model, content, sigmas), before)
-    for feature, was in zip([*content._features.values(), *style._features.values()], kept, strict=True):
-        assert torch.equal(feature.hidden, was)
+    for values, was in zip(stored, kept, strict=True):
+        assert torch.equal(values, was)
 
 
 def test_an_error_in_the_middle_of_a_run_leaves_nothing_behind(model, patched, content, sigmas):

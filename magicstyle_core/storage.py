@@ -1,0 +1,209 @@
+"""Where features are kept: in memory of a device, in a file on disk, or nowhere.
+
+A writer takes features while a picture is inverted and turns into a store when all are there.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from .features import PackedFeature, size_of
+from .layers import LayerKey
+from .tensor_file import Slot, TensorFileReader, TensorFileWriter
+
+Storage = Literal["gpu", "cpu", "disk", "live"]
+Allocate = Callable[[torch.Size, torch.dtype], Tensor]
+
+
+class Place(NamedTuple):
+    """Step (1 to N) and layer of a feature."""
+
+    step: int
+    key: LayerKey
+
+    def __str__(self) -> str:
+        return f"{self.step:04d}.{self.key}"
+
+
+class Layout(NamedTuple):
+    """Shape of one feature before anything was captured."""
+
+    shape: tuple[int, int, int]  # (B, T, C)
+    grid: tuple[int, int]
+    dtype: torch.dtype
+
+    def slots(self, place: Place) -> dict[str, Slot]:
+        """The tensors that it takes in a file, by name."""
+        values = {str(place): Slot(self.dtype, self.shape)}
+        if self.dtype != torch.int8:
+            return values
+        return values | {f"{place}.scale": Slot(torch.float32, (*self.shape[:2], 1))}
+
+
+class FeatureStore(Protocol):
+    """Features by step and layer; never changes. ``bytes`` counts what it takes where ``storage`` says; ``dtype`` is
+    None if it holds nothing."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype | None: ...
+
+    def get(self, place: Place) -> PackedFeature: ...
+
+
+class FeatureWriter(Protocol):
+    """Collects features; what is put again is replaced. Ends with ``publish`` or ``discard``."""
+
+    def put(self, place: Place, feature: PackedFeature) -> None: ...
+
+    def publish(self) -> FeatureStore: ...
+
+    def discard(self) -> None: ...
+
+
+class MemoryStore:
+    """Features as tensors."""
+
+    def __init__(self, features: Mapping[Place, PackedFeature]) -> None:
+        self._features = MappingProxyType(dict(features))
+
+    @property
+    def storage(self) -> Storage:
+        on_cpu = all(tensor.device.type == "cpu" for kept in self._features.values() for tensor in kept.tensors)
+        return "cpu" if on_cpu else "gpu"
+
+    @property
+    def bytes(self) -> int:
+        return sum(size_of(tensor) for kept in self._features.values() for tensor in kept.tensors)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return next((kept.values.dtype for kept in self._features.values()), None)
+
+    def get(self, place: Place) -> PackedFeature:
+        return self._features[place]
+
+
+class MemoryWriter:
+    """Keeps features on ``device``, or where they are if it is None.
+
+    ``allocate`` gives the memory for tensors that come from another device (pinned memory, so that copies need not
+    wait for each other).
+    """
+
+    def __init__(self, device: torch.device | None = None, allocate: Allocate | None = None) -> None:
+        self._device, self._allocate = device, allocate
+        self._features: dict[Place, PackedFeature] = {}
+        self._sources: set[torch.device] = set()
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        values = self._kept(feature.values)
+        scale = None if feature.scale is None else self._kept(feature.scale)
+        self._features[place] = PackedFeature(values, scale, feature.grid)
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        if self._device is None or tensor.device.type == self._device.type:
+            return tensor  # packed tensors have memory of their own
+        if self._allocate is None:
+            return tensor.to(self._device)
+        self._sources.add(tensor.device)
+        return self._allocate(tensor.shape, tensor.dtype).copy_(tensor, non_blocking=True)
+
+    def publish(self) -> MemoryStore:
+        for device in self._sources:
+            torch.cuda.synchronize(device)  # copies that did not wait are complete from here on
+        return MemoryStore(self._features)
+
+    def discard(self) -> None:
+        self._features.clear()
+
+
+@dataclass(frozen=True)
+class LiveStore:
+    """No features: whoever runs the network evaluates the pictures again at every step.
+
+    ``context (1,L,D)`` and ``pooled (1,P)`` are what the network is told about them, None for nothing.
+    """
+
+    context: Tensor | None = None
+    pooled: Tensor | None = None
+    storage: Storage = "live"
+    bytes: int = 0
+    dtype: torch.dtype | None = None
+
+    def get(self, place: Place) -> PackedFeature:
+        raise ValueError(
+            f"This bank keeps no features (storage live), and step {place.step} was not evaluated beside the running "
+            "image. Sample through the FFA Attention Patch in ComfyUI, or invert with another storage."
+        )
+
+
+class DiskStore:
+    """Features in a file that is removed with the store."""
+
+    storage: Storage = "disk"
+
+    def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
+        self._layouts = dict(layouts)
+        self._file = TensorFileReader(path)
+        self._remove = weakref.finalize(self, _remove, self._file)
+
+    @property
+    def bytes(self) -> int:
+        return layout_bytes(self._layouts)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return next((layout.dtype for layout in self._layouts.values()), None)
+
+    def get(self, place: Place) -> PackedFeature:
+        return read_feature(self._file, place, self._layouts[place])
+
+
+class DiskWriter:
+    """Writes features to ``path`` as they come; in memory is one of them at a time."""
+
+    def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
+        self._layouts = dict(layouts)
+        slots = {name: slot for place, layout in layouts.items() for name, slot in layout.slots(place).items()}
+        self._file = TensorFileWriter(path, slots)
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        for name, tensor in zip(self._layouts[place].slots(place), feature.tensors, strict=True):
+            self._file.write(name, tensor)
+
+    def publish(self) -> DiskStore:
+        self._file.close()
+        return DiskStore(self._file.path, self._layouts)
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+def layout_bytes(layouts: Mapping[Place, Layout]) -> int:
+    """What features of these shapes take."""
+    return sum(slot.bytes for place, layout in layouts.items() for slot in layout.slots(place).values())
+
+
+def read_feature(file: TensorFileReader, place: Place, layout: Layout) -> PackedFeature:
+    """A feature as it stands in a file."""
+    values, *scale = (file.get(name, place.step) for name in layout.slots(place))
+    return PackedFeature(values, scale[0] if scale else None, layout.grid)
+
+
+def _remove(file: TensorFileReader) -> None:
+    file.release()
+    file.path.unlink(missing_ok=True)
