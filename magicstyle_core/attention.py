@@ -84,6 +84,22 @@ class CapturePatch:
 
 
 @dataclass(frozen=True)
+class LivePatch:
+    """Leaves the inputs of self-attention in ``features`` and as they are: for what is used within the same step."""
+
+    layers: LayerSelection
+    features: dict[LayerKey, PackedFeature]
+
+    def __call__(
+        self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        key = _layer_key(extra_options)
+        if key in self.layers:
+            self.features[key] = PackedFeature(n, None, _token_grid(n, extra_options))
+        return n, context, value
+
+
+@dataclass(frozen=True)
 class FusionPatch:
     """Replaces the inputs of self-attention by what ``rule`` makes of them and of two banks.
 

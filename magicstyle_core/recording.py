@@ -63,6 +63,10 @@ class CapturePlan:
         return layout_bytes(self.layouts(batch, size))
 
 
+def _none(trajectory: Trajectory) -> None:
+    return None
+
+
 class FeatureRecorder:
     """Collects features while a batch is inverted; ``publish`` turns it into banks.
 
@@ -110,12 +114,14 @@ class FeatureRecorder:
             return
         place = Place(step, key)
         for writer, hidden in zip(self._writers, feature.hidden.split(self.groups), strict=True):
-            if writer is not None:
+            if writer is not None and writer.keeps:
                 writer.put(place, PackedFeature.pack(Feature(hidden, feature.grid), self.plan.dtype))
         self._seen.add(place)
 
-    def publish(self, trajectory: Trajectory, model: ModelFingerprint) -> list[FeatureBank]:
-        """One bank for each group; ``ValueError`` if a layer was never seen."""
+    def publish(
+        self, trajectory: Trajectory, model: ModelFingerprint, thumbnail: Callable[[Trajectory], Tensor | None] = _none
+    ) -> list[FeatureBank]:
+        """One bank for each group; ``ValueError`` if a layer was never seen. ``thumbnail`` draws its picture."""
         for step in self.plan.kept:
             for layer in self.plan.layers:
                 if Place(step, layer.key) not in self._seen:
@@ -128,9 +134,10 @@ class FeatureRecorder:
             images = trajectory.images(slice(first, first + count))
             writer = self._writers[index]
             if writer is None:
-                banks.append(FeatureBank(images, model))
+                banks.append(FeatureBank(images, model, thumbnail=thumbnail(images)))
             else:
-                banks.append(FeatureBank(images, model, writer.publish(), self.plan.layers.layers, self.plan.kept_for))
+                held = (writer.publish(), self.plan.layers.layers, self.plan.kept_for)
+                banks.append(FeatureBank(images, model, *held, thumbnail=thumbnail(images)))
                 self._writers[index] = None  # its bank owns the features from here on
             first += count
         return banks

@@ -20,6 +20,7 @@ from .layers import LayerKey
 from .tensor_file import Slot, TensorFileReader, TensorFileWriter
 
 Storage = Literal["gpu", "cpu", "disk", "live"]
+Tier = Literal["auto", "gpu", "cpu", "disk", "live"]
 Allocate = Callable[[torch.Size, torch.dtype], Tensor]
 
 
@@ -48,6 +49,37 @@ class Layout(NamedTuple):
         return values | {f"{place}.scale": Slot(torch.float32, (*self.shape[:2], 1))}
 
 
+class Room(NamedTuple):
+    """Free bytes of each kind of memory."""
+
+    gpu: int
+    cpu: int
+    disk: int
+
+    def __str__(self) -> str:
+        return ", ".join(f"{readable(free)} ({name})" for name, free in zip(("GPU", "RAM", "disk"), self, strict=True))
+
+
+# Of what is free, the share that `auto` may fill. Features on the GPU spare transfers that are hidden anyway, and
+# later nodes need the room: only small banks go there.
+AUTO_SHARES = {"gpu": 0.25, "cpu": 0.5, "disk": 0.9}
+LARGEST_SHARE = 0.95
+
+
+def choose_storage(tier: Tier, needed: int, free: Room) -> Storage | None:
+    """Where ``needed`` bytes go: what ``tier`` says, or with auto the first that has room; None if there is none."""
+    if tier == "live":
+        return "live"
+    shares = AUTO_SHARES if tier == "auto" else {tier: LARGEST_SHARE}
+    fitting = (name for name, share in shares.items() if needed <= share * getattr(free, name))
+    return next(fitting, None)  # type: ignore[return-value]
+
+
+def readable(count: float) -> str:
+    """Bytes as people write them: ``1.2 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
 class FeatureStore(Protocol):
     """Features by step and layer; never changes. ``bytes`` counts what it takes where ``storage`` says; ``dtype`` is
     None if it holds nothing."""
@@ -65,7 +97,13 @@ class FeatureStore(Protocol):
 
 
 class FeatureWriter(Protocol):
-    """Collects features; what is put again is replaced. Ends with ``publish`` or ``discard``."""
+    """Collects features; what is put again is replaced. Ends with ``publish`` or ``discard``.
+
+    Without ``keeps`` it need not be given any.
+    """
+
+    @property
+    def keeps(self) -> bool: ...
 
     def put(self, place: Place, feature: PackedFeature) -> None: ...
 
@@ -75,10 +113,11 @@ class FeatureWriter(Protocol):
 
 
 class MemoryStore:
-    """Features as tensors."""
+    """Features as tensors; ``owner`` lives as long as they do."""
 
-    def __init__(self, features: Mapping[Place, PackedFeature]) -> None:
+    def __init__(self, features: Mapping[Place, PackedFeature], owner: object = None) -> None:
         self._features = MappingProxyType(dict(features))
+        self._owner = owner
 
     @property
     def storage(self) -> Storage:
@@ -104,6 +143,8 @@ class MemoryWriter:
     wait for each other).
     """
 
+    keeps = True
+
     def __init__(self, device: torch.device | None = None, allocate: Allocate | None = None) -> None:
         self._device, self._allocate = device, allocate
         self._features: dict[Place, PackedFeature] = {}
@@ -125,7 +166,7 @@ class MemoryWriter:
     def publish(self) -> MemoryStore:
         for device in self._sources:
             torch.cuda.synchronize(device)  # copies that did not wait are complete from here on
-        return MemoryStore(self._features)
+        return MemoryStore(self._features, self._allocate)
 
     def discard(self) -> None:
         self._features.clear()
@@ -135,10 +176,10 @@ class MemoryWriter:
 class LiveStore:
     """No features: whoever runs the network evaluates the pictures again at every step.
 
-    ``context (1,L,D)`` and ``pooled (1,P)`` are what the network is told about them, None for nothing.
+    ``context (1,L,D)`` and ``pooled (1,P)`` are what the network is told about them.
     """
 
-    context: Tensor | None = None
+    context: Tensor
     pooled: Tensor | None = None
     storage: Storage = "live"
     bytes: int = 0
@@ -149,6 +190,24 @@ class LiveStore:
             f"This bank keeps no features (storage live), and step {place.step} was not evaluated beside the running "
             "image. Sample through the FFA Attention Patch in ComfyUI, or invert with another storage."
         )
+
+
+class LiveWriter:
+    """Keeps nothing and publishes ``store``."""
+
+    keeps = False
+
+    def __init__(self, store: LiveStore) -> None:
+        self._store = store
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        pass
+
+    def publish(self) -> LiveStore:
+        return self._store
+
+    def discard(self) -> None:
+        pass
 
 
 class DiskStore:
@@ -175,6 +234,8 @@ class DiskStore:
 
 class DiskWriter:
     """Writes features to ``path`` as they come; in memory is one of them at a time."""
+
+    keeps = True
 
     def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
         self._layouts = dict(layouts)

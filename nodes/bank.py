@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from comfy_api.latest import io, ui
-from server import PromptServer
 
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.layers import describe
 from ..magicstyle_core.schedule import format_sigmas
+from ..magicstyle_core.storage import readable
+from . import host
 from .types import CATEGORY, Bank
 
 
@@ -33,9 +34,7 @@ class BankInfo(io.ComfyNode):
     @classmethod
     def execute(cls, bank) -> io.NodeOutput:
         text = bank_text(bank)
-        server = getattr(PromptServer, "instance", None)
-        if server is not None:
-            server.send_progress_text(text, cls.hidden.unique_id)
+        host.show(text, cls.hidden.unique_id)
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
 
@@ -49,7 +48,20 @@ def bank_text(bank: FeatureBank) -> str:
             f"Steps: {way.steps}, method {way.method}.",
             f"Sigmas: {format_sigmas(way.sigmas.flip(0))}.",
             f"Layers: {describe(bank.layers)}.",
-            f"Size: {bank.bytes / 1e6:.1f} MB, features in {bank.precision}.",
+            f"Features: {_kept(bank)}.",
+            f"Size: {readable(bank.bytes)}, of which the trajectory {readable(bank.trajectory.bytes)}.",
             f"Model: {bank.model}.",
         ]
     )
+
+
+PLACES = {"gpu": "on the GPU", "cpu": "in RAM", "disk": "on disk", "live": "computed while sampling, none kept"}
+
+
+def _kept(bank: FeatureBank) -> str:
+    """Of which steps features are kept, where, and as what."""
+    place = PLACES[bank.store.storage]
+    if bank.store.storage == "live" or not bank.layers:
+        return place if bank.layers else "none"
+    kept, covered = len(set(bank.kept_for.values())), len(bank.kept_for)
+    return f"of {kept} steps, read at {covered}, {bank.precision}, {place}"

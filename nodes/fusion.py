@@ -10,10 +10,11 @@ from comfy_api.latest import io
 
 from ..magicstyle_core.attention import BlendPatch, FusionPatch
 from ..magicstyle_core.bank import FeatureBank
-from ..magicstyle_core.fusion import FeatureFusion, Keys, Queries
+from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
 from ..magicstyle_core.layers import AttentionLayer, LayerSelection, describe
-from ..magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow, format_sigmas
+from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
 from . import host
+from .running import with_calls
 from .types import CATEGORY, Bank
 
 
@@ -91,26 +92,15 @@ class FFAAttentionPatch(io.ComfyNode):
         cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
         keys, queries, temperature, layers, rows,
     ) -> io.NodeOutput:
-        if start_percent > end_percent:
-            raise ValueError(
-                f"start_percent ({start_percent:g}) is after end_percent ({end_percent:g}). Lower start or raise end."
-            )
+        window = host.window(model, start_percent, end_percent)
         host.check_model(model, content_bank, "content")
         host.check_model(model, style_bank, "style")
         _check_schedules(content_bank, style_bank)
-        shared = _shared_layers(content_bank, style_bank)
-        sampling = model.get_model_object("model_sampling")
-        window = SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
-        patch = FusionPatch(
-            FeatureFusion(alpha, beta, keys, queries, temperature),
-            content_bank,
-            style_bank,
-            LayerSelection.parse(layers, shared),
-            strength,
-            window,
-            rows,
-        )
-        patched = host.with_calls(model)
+        rule = FeatureFusion(alpha, beta, keys, queries, temperature)
+        shared = _shared_layers(rule, content_bank, style_bank)
+        selection = LayerSelection.parse(layers, shared)
+        patch = FusionPatch(rule, content_bank, style_bank, selection, strength, window, rows)
+        patched = with_calls(model)
         patched.set_model_attn1_patch(patch)
         patched.set_model_attn1_output_patch(BlendPatch())
         return io.NodeOutput(patched)
@@ -125,9 +115,17 @@ def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:
         )
 
 
-def _shared_layers(content: FeatureBank, style: FeatureBank) -> tuple[AttentionLayer, ...]:
-    shared = tuple(layer for layer in content.layers if layer in style.layers)
-    if not shared:
+def _shared_layers(rule: FusionRule, content: FeatureBank, style: FeatureBank) -> tuple[AttentionLayer, ...]:
+    """Layers that can be fused: those kept in every bank that the rule reads."""
+    banks = {role: bank for role, bank in (("content", content), ("style", style)) if role in rule.reads}
+    for role, bank in banks.items():
+        if not bank.layers:
+            raise ValueError(
+                f"The {role} bank keeps no features, and these settings read them. Invert the {role} with layers (and "
+                "keep_content on), or set queries to live, alpha to 0 and keys to style, which read only the style's."
+            )
+    shared = tuple(layer for layer in style.layers or content.layers if all(layer in b.layers for b in banks.values()))
+    if banks and not shared:
         raise ValueError(
             f"The banks have no layer in common: content holds {describe(content.layers)}, style "
             f"{describe(style.layers)}. Invert both with the same layers."

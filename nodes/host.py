@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import comfy.model_management
 import comfy.model_sampling
-import comfy.patcher_extension
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -17,13 +18,14 @@ import latent_preview
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from comfy.model_patcher import ModelPatcher
+from server import PromptServer
 
-from ..magicstyle_core.attention import CALL, Call
 from ..magicstyle_core.bank import FeatureBank, ModelFingerprint
 from ..magicstyle_core.ddim import Denoiser, StepCallback
 from ..magicstyle_core.layers import AttentionLayer, LayerKey
+from ..magicstyle_core.schedule import SigmaWindow
+from ..magicstyle_core.storage import LiveStore
 
-KEY = "magicstyle"
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
 SUPPORTED = "MagicStyle works on Stable Diffusion UNets (SD 1.x, SD 2.x, SDXL)"
 
@@ -82,7 +84,21 @@ def fingerprint(model: ModelPatcher) -> ModelFingerprint:
         config["model_channels"],
         config["context_dim"],
         len(layers),
+        _weights(model),
     )
+
+
+def _weights(model: ModelPatcher) -> str:
+    """Short hash that tells checkpoints apart: of small vectors that training moves and LoRA leaves alone.
+
+    The host's own way of reading weights gives them as they were loaded, also while patches are applied.
+    """
+    digest = hashlib.sha256()
+    for prefix in ("diffusion_model.time_embed.", "diffusion_model.out.0."):
+        for name, entries in sorted(model.get_key_patches(prefix).items()):
+            if name.endswith(("bias", "out.0.weight")):
+                digest.update(entries[0][0].detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def check_model(model: ModelPatcher, bank: FeatureBank, role: str) -> None:
@@ -131,27 +147,60 @@ def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None)
     return conditioning
 
 
+def told(conditioning: Conditioning) -> LiveStore:
+    """What a live bank remembers of a conditioning; ``ValueError`` if it holds more than a prompt."""
+    context, options = conditioning[0]
+    extra = sorted(set(options) - {"pooled_output"})
+    if len(conditioning) != 1 or extra:
+        raise ValueError(
+            "A live bank can only remember one plain prompt; this conditioning holds "
+            f"{', '.join(extra) or f'{len(conditioning)} prompts'}. Connect an empty prompt, or choose another storage."
+        )
+    pooled = options.get("pooled_output")
+    return LiveStore(context.detach().cpu(), None if pooled is None else pooled.detach().cpu())
+
+
+def thumbnail(model: ModelPatcher, latent: Tensor) -> Tensor | None:
+    """The first picture ``(1,C,h,w)`` of a latent in the model's own units, small and rough: ``(h,w,3)`` uint8."""
+    factors = model.get_model_object("latent_format").latent_rgb_factors
+    if factors is None:
+        return None
+    bias = getattr(model.get_model_object("latent_format"), "latent_rgb_factors_bias", None) or [0.0, 0.0, 0.0]
+    colors = latent[0].float().cpu().movedim(0, -1) @ torch.tensor(factors) + torch.tensor(bias)
+    return ((colors + 1) * 127.5).clamp(0, 255).to(torch.uint8)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device ran out of memory; older hosts know one kind of error only."""
+    known = getattr(comfy.model_management, "is_oom", None)
+    return isinstance(error, comfy.model_management.OOM_EXCEPTION) if known is None else known(error)
+
+
+def window(model: ModelPatcher, start_percent: float, end_percent: float) -> SigmaWindow:
+    """Part of sampling between two fractions of it; ``ValueError`` if it ends before it begins."""
+    if start_percent > end_percent:
+        raise ValueError(
+            f"start_percent ({start_percent:g}) is after end_percent ({end_percent:g}). Lower start or raise end."
+        )
+    sampling = model.get_model_object("model_sampling")
+    return SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
+
+
+def running_node(node: type) -> str | None:
+    """Id of the node of the graph that runs, if one does."""
+    return getattr(getattr(node, "hidden", None), "unique_id", None)
+
+
+def show(text: str, node: str | None) -> None:
+    """Text on a node of the page; None shows nothing."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node is not None:
+        server.send_progress_text(text, node)
+
+
 def schedule(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
     """Sampling sigmas of the host's scheduler, falling to 0."""
     return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
-
-
-def with_calls(model: ModelPatcher) -> ModelPatcher:
-    """A clone that tells attention patches the sigma and the roles of each evaluation."""
-    clone = model.clone()
-    wrapper = comfy.patcher_extension.WrappersMP.PREDICT_NOISE
-    clone.remove_wrappers_with_key(wrapper, KEY)
-    clone.add_wrapper_with_key(wrapper, KEY, _announce_call)
-    return clone
-
-
-def _announce_call(executor: Any, x: Tensor, timestep: Tensor, model_options: dict | None = None, seed: int | None = None):
-    model_options = model_options or {}
-    roles = {cond["uuid"]: role for role, conds in executor.class_obj.conds.items() for cond in conds or []}
-    # Read the sigma once for all layers: on a GPU every read waits for the device.
-    call = Call(float(timestep[0]), roles)
-    options = {**model_options.get("transformer_options", {}), CALL: call}
-    return executor(x, timestep, {**model_options, "transformer_options": options}, seed)
 
 
 def without_guidance(model: ModelPatcher) -> ModelPatcher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,18 +12,24 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..magicstyle_core.attention import CapturePatch
-from ..magicstyle_core.bank import PRECISIONS, FeatureBank, FeatureRecorder, Trajectory, estimate_bytes
+from ..magicstyle_core.bank import FeatureBank, Trajectory
 from ..magicstyle_core.ddim import Exact, FixedPoint, InversionMethod
+from ..magicstyle_core.features import PRECISIONS
 from ..magicstyle_core.layers import LayerSelection
-from ..magicstyle_core.schedule import ascending
-from . import host
+from ..magicstyle_core.recording import CapturePlan, FeatureRecorder
+from ..magicstyle_core.schedule import SigmaWindow, ascending
+from ..magicstyle_core.storage import FeatureWriter, LiveWriter, Tier
+from . import host, memory
+from .running import with_calls
 from .types import CATEGORY, Bank
 
-log = logging.getLogger(__name__)
+# Below sigma 0.1 a step moves the picture by a tenth of what fusion changes there: not worth a twentieth of the memory.
+END_PERCENT = 0.99
 
 
 def _settings() -> list[io.Input]:
-    """Inputs that both inversion nodes share. Widget values are stored by position: append only."""
+    """Inputs that both inversion nodes share. Widget values are stored by position: append only, and optional, so that
+    prompts from before still run."""
     return [
         io.Int.Input(
             "steps", default=20, min=1, max=1000,
@@ -44,16 +50,30 @@ def _settings() -> list[io.Input]:
             "More layers carry more of the style and take more memory.",
         ),
         io.Combo.Input(
-            "storage", options=["cpu", "gpu"], default="cpu",
-            tooltip="Where features are kept. gpu saves the transfers and takes VRAM.",
+            "storage", options=list(get_args(Tier)), default="auto",
+            tooltip="Where features are kept. auto: the fastest of gpu, cpu and disk that has room. disk: a file in the temp folder. "
+            "live: nowhere; they are computed again at every step of sampling, which takes about three times as long and no memory.",
         ),
         io.Combo.Input(
             "precision", options=list(PRECISIONS), default="fp16", advanced=True,
-            tooltip="Number type of kept features. fp16 changes attention by about 0.1 percent; fp32 doubles the memory.",
+            tooltip="Number type of kept features. fp16 changes attention by about 0.1 percent, bf16 by 0.7; fp32 doubles the memory. "
+            "int8 halves it and changes attention by about 2 percent.",
         ),
         io.Int.Input(
             "iterations", default=1, min=1, max=10, advanced=True,
             tooltip="Only for fixed_point: evaluations spent on refining each step. More bring the picture back more closely.",
+        ),
+        io.Int.Input(
+            "keep_every", default=1, min=1, max=100, advanced=True, optional=True,
+            tooltip="Keep the features of every so-manieth step; steps between read the nearest kept one. Raising it saves memory in proportion and blurs the style's texture a little.",
+        ),
+        io.Float.Input(
+            "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, advanced=True, optional=True,
+            tooltip="Where in sampling kept features begin. Raising it saves memory; the steps before cannot be fused then.",
+        ),
+        io.Float.Input(
+            "end_percent", default=END_PERCENT, min=0.0, max=1.0, step=0.01, advanced=True, optional=True,
+            tooltip="Where in sampling kept features end. Lowering it saves memory; the steps after cannot be fused then. The last step changes the picture too little to be worth its features, hence 0.99.",
         ),
         io.Conditioning.Input(
             "conditioning", optional=True,
@@ -77,7 +97,12 @@ class ContentStyleInversion(io.ComfyNode):
                 io.Latent.Input("content", tooltip="The portrait to repaint, encoded by VAE Encode. A batch of portraits works."),
                 io.Latent.Input("style", tooltip="The picture whose manner is wanted, encoded by VAE Encode. One picture, or as many as portraits; it may have another size."),
                 *_settings(),
+                io.Boolean.Input(
+                    "keep_content", default=True, advanced=True, optional=True,
+                    tooltip="Keep the portrait's features too. Off saves half the memory, for FFA with queries live and alpha 0, which reads only the style's; FFA says so if it needs more.",
+                ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 Bank.Output(display_name="content_bank", tooltip="Trajectory and features of the portrait."),
                 Bank.Output(display_name="style_bank", tooltip="Trajectory and features of the style picture."),
@@ -86,15 +111,14 @@ class ContentStyleInversion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model, content, style, steps, scheduler, method, layers, storage, precision, iterations, conditioning=None
-    ) -> io.NodeOutput:
-        job = InversionJob(model, steps, scheduler, _method(method, iterations), layers, storage, precision, conditioning)
+    def execute(cls, model, content, style, keep_content=True, conditioning=None, **settings) -> io.NodeOutput:
+        job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
         portrait, picture = host.latent_of(model, content, "content"), host.latent_of(model, style, "style")
         if portrait.shape[2:] == picture.shape[2:]:
-            (content_bank, style_bank), noise = job.run(torch.cat([portrait, picture.to(portrait)]), (len(portrait), len(picture)))
+            together = torch.cat([portrait, picture.to(portrait)])
+            (content_bank, style_bank), noise = job.run(together, (len(portrait), len(picture)), (keep_content, True))
         else:
-            (content_bank,), noise = job.run(portrait, (len(portrait),))
+            (content_bank,), noise = job.run(portrait, (len(portrait),), (keep_content,))
             (style_bank,), _ = job.run(picture, (len(picture),))
         return io.NodeOutput(content_bank, style_bank, _latent(content, noise[: len(portrait)]))
 
@@ -109,6 +133,7 @@ class DDIMInversion(io.ComfyNode):
             description="Finds the noise that regenerates a picture, and keeps what self-attention saw on the way. "
             "Use it to invert a style once for many portraits, with the same steps and scheduler as the portraits.",
             search_aliases=["ddim inversion", "unsampler", "feature bank", "style reference"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="SD 1.x, 2.x or SDXL; the model that you will sample with, without FFA."),
                 io.Latent.Input("latent", tooltip="The picture to invert, encoded by VAE Encode. A batch works."),
@@ -121,10 +146,8 @@ class DDIMInversion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model, latent, steps, scheduler, method, layers, storage, precision, iterations, conditioning=None
-    ) -> io.NodeOutput:
-        job = InversionJob(model, steps, scheduler, _method(method, iterations), layers, storage, precision, conditioning)
+    def execute(cls, model, latent, conditioning=None, **settings) -> io.NodeOutput:
+        job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
         samples = host.latent_of(model, latent, "input")
         (bank,), noise = job.run(samples, (len(samples),))
         return io.NodeOutput(bank, _latent(latent, noise))
@@ -145,29 +168,59 @@ class InversionJob:
     def __init__(
         self,
         model: ModelPatcher,
+        conditioning: list | None,
+        *,
         steps: int,
         scheduler: str,
-        method: InversionMethod,
+        method: str,
+        iterations: int,
         layers: str,
-        storage: str,
+        storage: Tier,
         precision: str,
-        conditioning: list | None,
+        keep_every: int = 1,
+        start_percent: float = 0.0,
+        end_percent: float = END_PERCENT,
+        node: str | None = None,
     ) -> None:
         self.fingerprint = host.fingerprint(model)
-        self.layers = LayerSelection.parse(layers, host.attention_layers(model))
-        self.sigmas = ascending(host.schedule(model, scheduler, steps))
-        self.method = method
-        self.device = torch.device("cpu") if storage == "cpu" else None
-        self.dtype = PRECISIONS[precision]
+        self.plan = CapturePlan(
+            LayerSelection.parse(layers, host.attention_layers(model)),
+            ascending(host.schedule(model, scheduler, steps)),
+            PRECISIONS[precision],
+            keep_every,
+            host.window(model, start_percent, end_percent),
+        )
+        self.method = _method(method, iterations)
+        self.tier = storage
         self.conditioning = host.checked_conditioning(model, conditioning)
-        self.model = host.with_calls(host.without_guidance(model))
+        self.told = host.told(self.conditioning) if storage == "live" else None
+        self.model = with_calls(host.without_guidance(model))
+        self.node = node
 
-    def run(self, latent: Tensor, groups: tuple[int, ...]) -> tuple[list[FeatureBank], Tensor]:
-        """Invert ``latent (B,C,H,W)``: a bank for each group of images, and the noise ``(B,C,H,W)``."""
+    def run(
+        self, latent: Tensor, groups: tuple[int, ...], keep: tuple[bool, ...] | None = None
+    ) -> tuple[list[FeatureBank], Tensor]:
+        """Invert ``latent (B,C,H,W)``: a bank for each group of images, and the noise ``(B,C,H,W)``.
+
+        ``keep`` says of which groups the features are kept; None of all.
+        """
+        keep = keep or (True,) * len(groups)
         size = (latent.shape[2], latent.shape[3])
-        expected = estimate_bytes(self.layers, len(self.sigmas) - 1, len(latent), size, self.dtype)
-        log.info("Keeping %s for %d steps: about %.1f MB.", self.layers, len(self.sigmas) - 1, expected / 1e6)
-        recorder = FeatureRecorder(self.layers, self.sigmas, groups, self.dtype, self.device)
+        kept = sum(count for count, wanted in zip(groups, keep, strict=True) if wanted)
+        storage = memory.choose(self.model, self.tier, self.plan, kept, size, self.node)
+
+        def new_writer(group: int) -> FeatureWriter | None:
+            if not keep[group]:
+                return None
+            if self.told is not None:
+                return LiveWriter(self.told)
+            return memory.new_writer(storage, self.plan, groups[group], size, self.model.load_device)
+
+        with FeatureRecorder(self.plan, groups, new_writer) as recorder:
+            trajectory, noise = self._invert(latent, recorder)
+            return recorder.publish(trajectory, self.fingerprint, self._thumbnail), noise
+
+    def _invert(self, latent: Tensor, recorder: FeatureRecorder) -> tuple[Trajectory, Tensor]:
         model = self.model.clone()
         model.set_model_attn1_patch(CapturePatch(recorder))
         trajectory: Trajectory | None = None
@@ -178,10 +231,13 @@ class InversionJob:
             trajectory = self.method(host.denoiser(model, extra_args), x, sigmas, on_step)
             return trajectory.latents[-1].to(x)
 
-        noise = host.run_sampler(model, sampler, self.sigmas, latent, self.conditioning)
+        noise = host.run_sampler(model, sampler, self.plan.sigmas, latent, self.conditioning)
         if trajectory is None or not bool(trajectory.latents.isfinite().all()):
             raise ValueError(
                 "Inversion ended in NaN or infinite values. Run the model in another precision (for example "
                 "--force-fp32), or remove what patches it."
             )
-        return recorder.publish(trajectory, self.fingerprint), noise
+        return trajectory, noise
+
+    def _thumbnail(self, way: Trajectory) -> Tensor | None:
+        return host.thumbnail(self.model, way.latents[0])
