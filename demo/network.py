@@ -26,7 +26,7 @@ from magicstyle_core.color import adain, transport
 from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.recording import CapturePlan, FeatureRecorder
-from magicstyle_core.schedule import vp_from_ve
+from magicstyle_core.schedule import SigmaWindow, vp_from_ve
 
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
@@ -37,6 +37,7 @@ EXACT = Exact()
 DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
 _SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
+KEPT = SigmaWindow(end=float(_SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
 _PROMPT = uuid.UUID(int=0)  # one conditioning, always the same
 
 
@@ -79,7 +80,7 @@ class Network:
     def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = EXACT) -> FeatureBank:
         """Bank of a batch of images with the features of every layer."""
         sigmas, latents = schedule(steps), self.codec.encode(images)
-        recorder = FeatureRecorder(CapturePlan(self.layers, sigmas), [len(images)])
+        recorder = FeatureRecorder(CapturePlan(self.layers, sigmas, window=KEPT), [len(images)])
         trajectory = method(self.denoiser([CapturePatch(recorder)]), latents, sigmas)
         model = ModelFingerprint("demo", "eps", self.unet.width, 0, len(self.layers))
         return recorder.publish(trajectory, model)[0]

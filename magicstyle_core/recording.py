@@ -39,7 +39,7 @@ class CapturePlan:
     def kept_for(self) -> Mapping[int, int]:
         """For every step (1 to N) inside the window, the step whose features it reads."""
         sigmas = self.sigmas.tolist()
-        inside = [step for step in range(1, len(sigmas)) if sigmas[step] in self.window]
+        inside = [step for step in range(1, len(sigmas)) if sigmas[step] in self.window and len(self.layers)]
         kept = inside[:: -self.every]
         logs = self.sigmas.log().tolist()
         return {step: min(kept, key=lambda other: abs(logs[other] - logs[step])) for step in inside}

@@ -23,8 +23,10 @@ def test_defaults_of_the_nodes():
     look = {"detail": 1.0, "color": "match", "color_strength": 1.0}
     assert defaults("MagicStyle_Sampler") == look
     assert defaults("MagicStyle_FusedSampler") == {**FFF, **look}
-    inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16"}
-    assert defaults("MagicStyle_CSDI") == defaults("MagicStyle_Invert") == inversion
+    inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16", "storage": "auto"}
+    inversion |= {"keep_every": 1, "start_percent": 0.0, "end_percent": 0.99}
+    assert defaults("MagicStyle_Invert") == inversion
+    assert defaults("MagicStyle_CSDI") == {**inversion, "keep_content": True}
 
 
 def test_options_begin_with_the_default():

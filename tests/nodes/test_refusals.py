@@ -28,7 +28,7 @@ REFUSED = {
     "infinity in the latent": (full(content={"value": "inf"}), ("content latent", "infinite")),
     "layers that do not exist": (full(layers="output.77"), ("output.77", "match nothing", "input.1")),
     "layers that cannot be read": (full(layers="left knee"), ("left knee", "high-res decoder")),
-    "banks without layers": (full(layers="none"), ("no layer in common", "none (0 layers)")),
+    "banks without layers": (full(layers="none"), ("content bank keeps no features", "Invert the content with layers")),
     "a start beyond the schedule": (full(fff_changes={"start_step": 4}), ("start_step is 4", "4 steps", "3 or less")),
     "a blend over unequal tokens": (
         full(style={"height": 17, "width": 13}, ffa_changes={"strength": 0.5}),

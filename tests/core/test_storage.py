@@ -1,0 +1,226 @@
+"""Which features are kept, where, and that every place gives back the same numbers."""
+
+import gc
+import math
+
+import pytest
+import torch
+from denoisers import FINGERPRINT, assert_close, capture, descending, gaussian, select, smooth_latent
+
+from magicstyle_core.attention import CapturePatch, FusionPatch
+from magicstyle_core.ddim import Exact, sample
+from magicstyle_core.features import PRECISIONS, Feature, PackedFeature
+from magicstyle_core.fusion import FeatureFusion, StandardAttention
+from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.schedule import SigmaWindow, ascending
+from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter, Room, choose_storage
+
+FREE = Room(gpu=8_000, cpu=10_000, disk=100_000)
+
+
+def disk(folder, plan, batch=1, size=(8, 8)):
+    return lambda group: DiskWriter(folder / f"{group}.safetensors", plan.layouts(batch, size))
+
+
+def inverted(model, plan, x, new_writer, groups=None):
+    with FeatureRecorder(plan, groups or (len(x),), new_writer) as recorder:
+        way = Exact()(model.patched(CapturePatch(recorder)), x, plan.sigmas)
+        return recorder.publish(way, FINGERPRINT)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_file_on_disk_gives_back_what_memory_does(model, sigmas, tmp_path, precision):
+    plan = CapturePlan(select(model), ascending(sigmas), PRECISIONS[precision])
+    x = torch.cat([smooth_latent(8, 8, 1), smooth_latent(8, 8, 2)])
+    stores = [lambda group: MemoryWriter(), disk(tmp_path, plan)]
+    for in_memory, on_disk in zip(*(inverted(model, plan, x, store, (1, 1)) for store in stores), strict=True):
+        assert (on_disk.store.storage, on_disk.precision) == ("disk", precision)
+        assert on_disk.bytes == in_memory.bytes
+        for step in plan.kept:
+            for layer in plan.layers:
+                one, other = (bank.get(step, layer.key, like=x) for bank in (in_memory, on_disk))
+                assert one.grid == other.grid
+                assert torch.equal(one.hidden, other.hidden)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 0), ("fp16", 1e-3), ("bf16", 5e-3), ("int8", 2e-2)])
+def test_packing_loses_no_more_than_the_type_can_hold(dtype, tolerance):
+    hidden = gaussian((2, 16, 32), 1).float()
+    packed = PackedFeature.pack(Feature(hidden, (4, 4)), PRECISIONS[dtype])
+    assert_close(packed.unpack(hidden).hidden, hidden, tolerance)
+
+
+def test_eight_bits_keep_every_token_at_its_own_scale():
+    """Tokens of very different size all keep a relative error of half a step of 1/127 of their largest number."""
+    hidden = gaussian((1, 5, 64), 2).float() * torch.tensor([1e-3, 1.0, 1e3, 0.0, 1e-6])[:, None]
+    back = PackedFeature.pack(Feature(hidden, (5, 1)), torch.int8).unpack(hidden).hidden
+    largest = hidden.abs().amax(-1, keepdim=True)
+    assert bool(((back - hidden).abs() <= largest / 127 * 0.501).all())
+
+
+def test_the_file_goes_with_the_bank(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path, plan))
+    assert len(list(tmp_path.iterdir())) == 1
+    del bank
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_what_ends_in_the_middle_leaves_no_file_and_no_bank(model, sigmas, tmp_path, error):
+    plan = CapturePlan(select(model), ascending(sigmas))
+
+    def fail(n, context, value, extra_options):
+        if float(extra_options["sigmas"][0]) == float(sigmas[1]):
+            raise error("cancelled")
+        return n, context, value
+
+    x = smooth_latent(8, 8, 1)
+    recorder = FeatureRecorder(plan, (1,), disk(tmp_path, plan))
+    with pytest.raises(error), recorder:
+        Exact()(model.patched(CapturePatch(recorder), fail), x, plan.sigmas)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_layer_that_was_never_seen_publishes_nothing(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    way = Exact()(model, smooth_latent(8, 8, 1), plan.sigmas)
+    with pytest.raises(ValueError, match="was not seen"), FeatureRecorder(plan, (1,), disk(tmp_path, plan)) as recorder:
+        recorder.publish(way, FINGERPRINT)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_writer_that_cannot_be_made_takes_the_others_along(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+
+    def new_writer(group):
+        if group == 1:
+            raise OSError("disk full")
+        return disk(tmp_path, plan)(group)
+
+    with pytest.raises(OSError, match="disk full"):
+        FeatureRecorder(plan, (1, 1), new_writer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_changed_is_refused(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path, plan))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="changed or replaced"):
+        bank.get(1, select(model).layers[0].key, like=sigmas)
+
+
+def test_one_step_of_a_file_is_mapped_at_a_time(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path, plan))
+    first, second = (layer.key for layer in plan.layers.layers[:2])
+    bank.get(1, first, like=sigmas)
+    opened = bank.store._file._open
+    bank.get(1, second, like=sigmas)
+    assert bank.store._file._open is opened
+    bank.get(2, first, like=sigmas)
+    assert bank.store._file._open[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("tier", "needed", "chosen"),
+    [
+        ("auto", 2_000, "gpu"),
+        ("auto", 2_001, "cpu"),
+        ("auto", 5_000, "cpu"),
+        ("auto", 5_001, "disk"),
+        ("auto", 90_001, None),
+        ("gpu", 7_600, "gpu"),
+        ("gpu", 7_601, None),
+        ("cpu", 9_501, None),
+        ("disk", 95_000, "disk"),
+        ("live", 10**15, "live"),
+    ],
+)
+def test_features_go_to_the_first_place_with_room(tier, needed, chosen):
+    assert choose_storage(tier, needed, FREE) == chosen
+
+
+def test_every_step_reads_the_nearest_that_is_kept(model):
+    up = ascending(descending(12))
+    for every in (1, 2, 3, 5, 40):
+        plan = CapturePlan(select(model), up, every=every)
+        assert len(plan.kept) == math.ceil(12 / every)
+        assert plan.kept[-1] == 12  # the noisiest is kept: there style comes in
+        for step, kept in plan.kept_for.items():
+            distance = [abs(float((up[other] / up[step]).log())) for other in plan.kept]
+            assert distance[plan.kept.index(kept)] == min(distance)
+
+
+def test_nothing_is_kept_nor_fused_outside_of_the_window(model, sigmas):
+    up = ascending(sigmas)
+    window = SigmaWindow(start=float(up[3]), end=float(up[1]))
+    (bank,) = capture(model, smooth_latent(8, 8, 1), sigmas, window=window)
+    assert dict(bank.kept_for) == {2: 2, 3: 3}
+    assert [bank.step_at(float(sigma)) for sigma in up[1:]] == [None, 2, 3, None]
+    assert bank.bytes < capture(model, smooth_latent(8, 8, 1), sigmas)[0].bytes
+    (style,) = capture(model, smooth_latent(8, 8, 5), sigmas)
+    fused = model.patched(FusionPatch(FeatureFusion(), bank, style, select(model)))
+    for step, acts in ((4, False), (3, True), (2, True), (1, False)):
+        x, sigma = bank.trajectory.latents[step] + 1, up[step : step + 1]
+        assert torch.equal(fused(x, sigma), model(x, sigma)) != acts
+
+
+def test_keeping_fewer_steps_takes_less_and_changes_little(model):
+    sigmas = descending(24)
+    both = torch.cat([smooth_latent(8, 8, 1), smooth_latent(8, 8, 2)])
+    banks = {every: capture(model, both, sigmas, groups=(1, 1), every=every) for every in (1, 2, 4)}
+    pictures = {}
+    for every, (content, other) in banks.items():
+        fused = model.patched(FusionPatch(FeatureFusion(), content, other, select(model)))
+        way = content.trajectory
+        pictures[every] = sample(fused, way.latents[-1], sigmas, way.residuals_down(24))
+    features = [content.store.bytes for content, _ in banks.values()]
+    assert features == sorted(features, reverse=True)
+    assert features[0] == 4 * features[2]
+    change = {every: float((pictures[every] - pictures[1]).norm() / pictures[1].norm()) for every in (2, 4)}
+    assert 0 < change[2] < change[4] < 0.05  # measured 0.003 and 0.009
+
+
+def test_a_live_bank_keeps_nothing_and_says_so_when_read(model, sigmas):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    store = LiveStore(torch.zeros(1, 77, 16))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), lambda group: LiveWriter(store))
+    assert bank.store.storage == "live"
+    assert bank.bytes == bank.trajectory.bytes
+    assert bank.step_at(float(sigmas[0])) == 4
+    with pytest.raises(ValueError, match="keeps no features"):
+        bank.get(1, select(model).layers[0].key, like=sigmas)
+
+
+RULES = {
+    "the paper": (FeatureFusion(), {"content", "style"}),
+    "matched": (FeatureFusion(0.0, 1.0, queries="matched"), {"content", "style"}),
+    "StyleID": (FeatureFusion(0.75, 0.25, queries="live"), {"content", "style"}),
+    "MasaCtrl": (FeatureFusion(0.0, 1.0, queries="live"), {"style"}),
+    "MasaCtrl, live and style": (FeatureFusion(0.0, 1.0, "live+style", "live"), {"style"}),
+    "style alone": (FeatureFusion(0.0, 1.0), {"style"}),
+    "content alone": (FeatureFusion(1.0, 0.0, "content"), {"content"}),
+    "no rule": (StandardAttention(), set()),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_name_the_banks_that_they_read(model, content, style, sigmas, name):
+    """A bank that is not named may be without features, and changes nothing; one that is named may not."""
+    rule, reads = RULES[name]
+    assert rule.reads == reads
+    banks = {"content": content, "style": style}
+    seeds = {"content": 10, "style": 20}
+    empty = {role: capture(model, smooth_latent(8, 8, seed), sigmas, layers="none")[0] for role, seed in seeds.items()}
+    x, sigma = content.trajectory.latents[2] + 1, content.trajectory.sigmas[2:3]
+    whole = model.patched(FusionPatch(rule, **banks, layers=select(model)))(x, sigma)
+    for role in banks:
+        partly = FusionPatch(rule, **{**banks, role: empty[role]}, layers=select(model))
+        if role in reads:
+            assert partly.steps_at(float(sigma)) is None
+        else:
+            assert torch.equal(model.patched(partly)(x, sigma), whole)
