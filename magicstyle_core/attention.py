@@ -149,8 +149,13 @@ class FusionPatch:
         """The step to read of each bank at ``sigma``; None where the patch does not act."""
         if self.strength == 0 or sigma not in self.window:
             return None
-        steps = {role: bank.step_at(sigma) for role, bank in self.banks.items()}
-        return None if None in steps.values() else {role: step for role, step in steps.items() if step is not None}
+        steps: dict[Role, int] = {}
+        for role, bank in self.banks.items():
+            step = bank.step_at(sigma)
+            if step is None:
+                return None
+            steps[role] = step
+        return steps
 
     def _feature(
         self,

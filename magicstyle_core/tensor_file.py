@@ -69,7 +69,7 @@ class TensorFileWriter:
         slot = self._slots[name]
         if (tensor.dtype, tuple(tensor.shape)) != slot:
             raise ValueError(f"{name} was announced as {slot}, but is {tensor.dtype} {tuple(tensor.shape)}.")
-        data = memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        data = memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         self._file.seek(self._first + self._places[name])
         rest = data
         while len(rest):

@@ -27,6 +27,7 @@ from ..magicstyle_core.schedule import SigmaWindow
 from ..magicstyle_core.storage import LiveStore
 
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
+SAMPLED = 256  # numbers of each tensor that tell checkpoints apart
 SUPPORTED = "MagicStyle works on Stable Diffusion UNets (SD 1.x, SD 2.x, SDXL)"
 
 Conditioning = list
@@ -89,15 +90,16 @@ def fingerprint(model: ModelPatcher) -> ModelFingerprint:
 
 
 def _weights(model: ModelPatcher) -> str:
-    """Short hash that tells checkpoints apart: of small vectors that training moves and LoRA leaves alone.
+    """Short hash of a sample of the weights, which tells checkpoints of one kind apart.
 
-    The host's own way of reading weights gives them as they were loaded, also while patches are applied.
+    The host gives weights as they were loaded, also while LoRAs are applied to them.
     """
     digest = hashlib.sha256()
-    for prefix in ("diffusion_model.time_embed.", "diffusion_model.out.0."):
-        for name, entries in sorted(model.get_key_patches(prefix).items()):
-            if name.endswith(("bias", "out.0.weight")):
-                digest.update(entries[0][0].detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    for prefix in ("diffusion_model.time_embed.", "diffusion_model.middle_block.", "diffusion_model.out."):
+        for _, entries in sorted(model.get_key_patches(prefix).items()):
+            weight = entries[0][0].detach().flatten()
+            sample = weight[:: max(1, len(weight) // SAMPLED)].to("cpu", torch.float32)
+            digest.update(sample.contiguous().numpy().tobytes())
     return digest.hexdigest()[:12]
 
 

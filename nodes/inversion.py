@@ -17,7 +17,7 @@ from ..magicstyle_core.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.features import PRECISIONS
 from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.recording import CapturePlan, FeatureRecorder
-from ..magicstyle_core.schedule import SigmaWindow, ascending
+from ..magicstyle_core.schedule import ascending
 from ..magicstyle_core.storage import FeatureWriter, LiveWriter, Tier
 from . import host, memory
 from .running import with_calls

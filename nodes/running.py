@@ -45,7 +45,7 @@ def with_calls(model: ModelPatcher) -> ModelPatcher:
 
 def _keep_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
     guider = executor.class_obj
-    options = guider.model_options["transformer_options"]  # the host made a copy for this run
+    options = guider.model_options.setdefault("transformer_options", {})  # the host made a copy for this run
     run = options[RUN] = Run(_fusion_patches(options), guider.model_patcher.load_device)
     try:
         return executor(*args, **kwargs)

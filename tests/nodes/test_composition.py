@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from graphs import LOOK, MATCHED, csdi, error_of, ffa, fff, full, keep, node
+from graphs import LOOK, MATCHED, csdi, error_of, ffa, fff, full, keep, model, node
 from in_process import Executor
+from thin_models import build
 
 import comfy.model_management
 import nodes
@@ -16,7 +17,7 @@ def zero_prompt():
     return node("ConditioningZeroOut", conditioning=["text", 0])
 
 
-def stock(sampler, latent=("csdi", 2), model="ffa"):
+def stock(sampler, latent=("csdi", 2), source="ffa"):
     """The fused picture by SamplerCustom."""
     return full() | {
         "text": node("TestPrompt", seed=1, tokens=77, width=64),
@@ -24,7 +25,7 @@ def stock(sampler, latent=("csdi", 2), model="ffa"):
         "sampler": sampler,
         "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
         "custom": node(
-            "SamplerCustom", model=[model, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["zero", 0],
+            "SamplerCustom", model=[source, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["zero", 0],
             negative=["zero", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=list(latent),
         ),
         "keep custom": keep(["custom", 0], "custom"),
@@ -95,6 +96,26 @@ def test_lora_between_the_loader_and_our_nodes(run):
     kept = run(graph)
     assert error_of(kept["plain"], kept["content"]) < EXACT  # inverted and sampled with it
     assert error_of(kept["result"], without) > 1e-3
+
+
+def test_another_checkpoint_of_the_same_kind_is_told_apart(run):
+    graph = full() | {"other": model(seed=5)}
+    graph["ffa"]["inputs"]["model"] = ["other", 0]
+    with pytest.raises(AssertionError, match=r"content bank was captured on .* weights .* this model is .* weights"):
+        run(graph)
+
+
+def test_what_is_patched_onto_a_model_does_not_change_who_it_is(pack):
+    """The fingerprint is that of the weights as loaded: with a LoRA or a merge, before, during and after its use."""
+    host, plain = pack("nodes.host"), build()
+    merged = plain.clone()
+    changes = {key: ("diff", (torch.ones_like(value),)) for key, value in plain.model_state_dict().items()}
+    assert set(merged.add_patches(changes, 0.5)) == set(changes)
+    before = host.fingerprint(plain)
+    assert host.fingerprint(merged) == before
+    comfy.model_management.load_models_gpu([merged])
+    assert host.fingerprint(merged) == before == host.fingerprint(plain)
+    assert host.fingerprint(build(seed=5)) != before
 
 
 def test_lora_after_the_patch_reaches_the_fused_projections(run):

@@ -147,7 +147,7 @@ def test_files_go_when_nothing_needs_them(host):
     executor = Executor()
     executor.run(full(storage="disk"))
     assert len(files(host)) == 2
-    executor.run({"model": node("TestModel", layout="SD15", seed=0, v_prediction=False), "keep": keep(["model", 0], "x")})
+    executor.run({"model": csdi()["model"], "keep": keep(["model", 0], "x")})
     del executor
     gc.collect()
     assert not files(host)
@@ -182,7 +182,8 @@ def test_no_room_is_refused_before_anything_is_kept(host, monkeypatch):
     with pytest.raises(AssertionError) as error:
         Executor().run(full(storage="cpu"))
     message = str(error.value)
-    for part in ("needs 0.9", "MB", "0.1 MB (RAM)", "precision int8 (", "keep_every 3 (", "layers 'output.", "storage live"):
+    settings = ("precision int8 (", "keep_every 3 (", "layers 'output.", "storage live")
+    for part in ("needs 0.9 MB", "0.1 MB (RAM)", *settings):
         assert part in message
     assert count.take() == []
 
@@ -282,8 +283,9 @@ def test_out_of_memory_without_fetched_features_is_the_hosts_own_error(host, mon
 def test_pinned_memory_is_given_back(pack, monkeypatch):
     memory = pack("nodes.memory")
     pinned = {}
-    monkeypatch.setattr(comfy.model_management, "pin_memory", lambda t: pinned.setdefault(t.data_ptr(), True), raising=False)
-    monkeypatch.setattr(comfy.model_management, "unpin_memory", lambda t: pinned.pop(t.data_ptr()), raising=False)
+    host = comfy.model_management
+    monkeypatch.setattr(host, "pin_memory", lambda memory: pinned.setdefault(memory.data_ptr(), True), raising=False)
+    monkeypatch.setattr(host, "unpin_memory", lambda memory: pinned.pop(memory.data_ptr()), raising=False)
     allocate = memory.PinnedMemory()
     large, small = allocate((1024, 1024), torch.float16), allocate((8,), torch.float16)
     assert list(pinned) == [large.data_ptr()]
