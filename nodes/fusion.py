@@ -13,7 +13,7 @@ from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
 from ..magicstyle_core.layers import AttentionLayer, LayerSelection, describe
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
-from . import host
+from . import host, models
 from .running import with_calls
 from .types import CATEGORY, Bank
 
@@ -93,8 +93,8 @@ class FFAAttentionPatch(io.ComfyNode):
         keys, queries, temperature, layers, rows,
     ) -> io.NodeOutput:
         window = host.window(model, start_percent, end_percent)
-        host.check_model(model, content_bank, "content")
-        host.check_model(model, style_bank, "style")
+        models.check_model(model, content_bank, "content")
+        models.check_model(model, style_bank, "style")
         _check_schedules(content_bank, style_bank)
         rule = FeatureFusion(alpha, beta, keys, queries, temperature)
         shared = _shared_layers(rule, content_bank, style_bank)

@@ -19,7 +19,7 @@ from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.recording import CapturePlan, FeatureRecorder
 from ..magicstyle_core.schedule import ascending
 from ..magicstyle_core.storage import FeatureWriter, LiveWriter, Tier
-from . import host, memory
+from . import host, memory, models
 from .running import with_calls
 from .types import CATEGORY, Bank
 
@@ -182,9 +182,9 @@ class InversionJob:
         end_percent: float = END_PERCENT,
         node: str | None = None,
     ) -> None:
-        self.fingerprint = host.fingerprint(model)
+        self.fingerprint = models.fingerprint(model)
         self.plan = CapturePlan(
-            LayerSelection.parse(layers, host.attention_layers(model)),
+            LayerSelection.parse(layers, models.attention_layers(model)),
             ascending(host.schedule(model, scheduler, steps)),
             PRECISIONS[precision],
             keep_every,
@@ -240,4 +240,4 @@ class InversionJob:
         return trajectory, noise
 
     def _thumbnail(self, way: Trajectory) -> Tensor | None:
-        return host.thumbnail(self.model, way.latents[0])
+        return models.thumbnail(self.model, way.latents[0])

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.color import adain, transport
-from . import host
+from . import host, models
 from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class FusedSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         for role, bank in (("content", content_bank), ("style", style_bank)):
             if bank is not None:
-                host.check_model(model, bank, role)
+                models.check_model(model, bank, role)
         way = content_bank.trajectory
         if start_step >= way.steps:
             raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")

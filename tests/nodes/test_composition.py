@@ -107,15 +107,15 @@ def test_another_checkpoint_of_the_same_kind_is_told_apart(run):
 
 def test_what_is_patched_onto_a_model_does_not_change_who_it_is(pack):
     """The fingerprint is that of the weights as loaded: with a LoRA or a merge, before, during and after its use."""
-    host, plain = pack("nodes.host"), build()
+    models, plain = pack("nodes.models"), build()
     merged = plain.clone()
     changes = {key: ("diff", (torch.ones_like(value),)) for key, value in plain.model_state_dict().items()}
     assert set(merged.add_patches(changes, 0.5)) == set(changes)
-    before = host.fingerprint(plain)
-    assert host.fingerprint(merged) == before
+    before = models.fingerprint(plain)
+    assert models.fingerprint(merged) == before
     comfy.model_management.load_models_gpu([merged])
-    assert host.fingerprint(merged) == before == host.fingerprint(plain)
-    assert host.fingerprint(build(seed=5)) != before
+    assert models.fingerprint(merged) == before == models.fingerprint(plain)
+    assert models.fingerprint(build(seed=5)) != before
 
 
 def test_lora_after_the_patch_reaches_the_fused_projections(run):
