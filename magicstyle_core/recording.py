@@ -14,7 +14,7 @@ from .bank import FeatureBank, ModelFingerprint, Trajectory
 from .features import Feature, PackedFeature
 from .layers import LayerKey, LayerSelection
 from .schedule import SigmaWindow, find_step, format_sigmas
-from .storage import FeatureWriter, Layout, MemoryWriter, Place, layout_bytes
+from .storage import FeatureWriter, Layout, MemoryWriter, Place, layout_bytes, layouts_of
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,7 @@ class CapturePlan:
 
     def layouts(self, batch: int, size: tuple[int, int]) -> dict[Place, Layout]:
         """Shapes of all features of ``batch`` images with latents of ``size (H, W)``, in the order of capture."""
-        grids = [(layer, layer.grid(*size)) for layer in self.layers]
-        return {
-            Place(step, layer.key): Layout((batch, grid[0] * grid[1], layer.channels), grid, self.dtype)
-            for step in self.kept
-            for layer, grid in grids
-        }
+        return layouts_of(self.layers, self.kept, batch, size, self.dtype)
 
     def bytes(self, batch: int, size: tuple[int, int]) -> int:
         """What the features of ``batch`` images will take."""

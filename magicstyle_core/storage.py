@@ -6,7 +6,7 @@ A writer takes features while a picture is inverted and turns into a store when 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .features import PackedFeature, size_of
-from .layers import LayerKey
+from .layers import AttentionLayer, LayerKey
 from .tensor_file import Slot, TensorFileReader, TensorFileWriter
 
 Storage = Literal["gpu", "cpu", "disk", "live"]
@@ -252,6 +252,18 @@ class DiskWriter:
 
     def discard(self) -> None:
         self._file.discard()
+
+
+def layouts_of(
+    layers: Iterable[AttentionLayer], steps: Iterable[int], batch: int, size: tuple[int, int], dtype: torch.dtype
+) -> dict[Place, Layout]:
+    """Shapes of the features of ``batch`` images with latents of ``size (H, W)``, in the order of capture."""
+    grids = [(layer, layer.grid(*size)) for layer in layers]
+    return {
+        Place(step, layer.key): Layout((batch, grid[0] * grid[1], layer.channels), grid, dtype)
+        for step in steps
+        for layer, grid in grids
+    }
 
 
 def layout_bytes(layouts: Mapping[Place, Layout]) -> int:

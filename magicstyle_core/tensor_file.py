@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+LARGEST_HEADER = 16 << 20  # bytes; a bank of ten thousand features has one of a million
 _NAMES = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
@@ -41,25 +43,85 @@ class Slot(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """The format's name of a number type; ``ValueError`` if it has none here."""
+    if dtype not in _NAMES:
+        raise ValueError(f"Numbers of type {dtype} cannot be put into a file. Use {', '.join(map(str, _NAMES))}.")
+    return _NAMES[dtype]
+
+
+def header_of(slots: Mapping[str, Slot], metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the header says of a file that holds these tensors and nothing else.
+
+    Wide numbers come first, so that all lie at multiples of their own size.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
+    for name, slot in sorted(slots.items(), key=lambda entry: -entry[1].dtype.itemsize):
+        end = place + slot.bytes
+        header[name] = {"dtype": name_of(slot.dtype), "shape": list(slot.shape), "data_offsets": [place, end]}
+        place = end
+    return header
+
+
+def read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """The header of a file as bytes and as what it says; nothing of it is trusted. ``ValueError`` if it cannot be."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no regular file")
+        with path.open("rb") as file:
+            first = file.read(8)
+            length, rest = int.from_bytes(first, "little"), path.stat().st_size - 8
+            if not 2 <= length <= min(rest, LARGEST_HEADER):
+                raise ValueError(f"its header should take {length} bytes; the file has {max(rest, 0)} for it")
+            text = file.read(length)
+        header = strict_json(text.decode())
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from error
+    if not isinstance(header, dict):
+        raise ValueError("its header is no JSON object")
+    return first + text, header
+
+
+def strict_json(text: str) -> Any:
+    """JSON without repeated names, NaN and numbers longer than any that is written here; ``ValueError`` for others."""
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_int=_short_integer)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its JSON cannot be read ({str(error)[:80]})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > 20:  # reading long ones takes time that grows with the square
+        raise ValueError(f"{text[:20]}... is too long a number")
+    return int(text)
+
+
 class TensorFileWriter:
     """Writes a safetensors file whose tensors are known by type and shape; they may come in any order, and again."""
 
     def __init__(self, path: Path, slots: Mapping[str, Slot], metadata: Mapping[str, str] | None = None) -> None:
         self.path, self._slots = path, dict(slots)
-        header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-        place = 0
-        for name, slot in self._slots.items():
-            end = place + slot.bytes
-            header[name] = {"dtype": _NAMES[slot.dtype], "shape": list(slot.shape), "data_offsets": [place, end]}
-            place = end
+        header = header_of(slots, metadata)
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)  # numbers begin at a multiple of eight
-        self._first = 8 + len(text)
+        self.header = len(text).to_bytes(8, "little") + text
         self._places = {name: entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
         self._file = path.open("wb", buffering=0)
         try:
-            self._file.write(len(text).to_bytes(8, "little") + text)
-            self._file.truncate(self._first + place)
+            self._put(0, memoryview(self.header))
+            self._file.truncate(len(self.header) + sum(slot.bytes for slot in slots.values()))
         except BaseException:
             self.discard()
             raise
@@ -69,12 +131,14 @@ class TensorFileWriter:
         slot = self._slots[name]
         if (tensor.dtype, tuple(tensor.shape)) != slot:
             raise ValueError(f"{name} was announced as {slot}, but is {tensor.dtype} {tuple(tensor.shape)}.")
-        data = memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        self._file.seek(self._first + self._places[name])
-        rest = data
-        while len(rest):
-            rest = rest[self._file.write(rest) :]
+        data = memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        self._put(len(self.header) + self._places[name], data)
         return data
+
+    def _put(self, place: int, data: memoryview) -> None:
+        self._file.seek(place)
+        while len(data):
+            data = data[self._file.write(data) :]
 
     def close(self, durable: bool = False) -> None:
         """Finish the file; ``durable`` waits until it is on the disk."""
@@ -100,9 +164,8 @@ class TensorFileReader:
         self._identity = self._stat()
         self._lock = threading.Lock()
         self._open: tuple[int, Any] | None = None
-        with self._map() as file:
-            self.metadata: dict[str, str] = dict(file.metadata() or {})
-            self.names: frozenset[str] = frozenset(file.keys())
+        with self._map():
+            pass  # the library's own check of the header
 
     def _stat(self) -> tuple[int, int, int]:
         try:
@@ -119,25 +182,16 @@ class TensorFileReader:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{self.path.name} is damaged or no safetensors file ({error}).") from error
 
-    def slots(self) -> dict[str, Slot]:
-        """Type and shape of every tensor, from the header alone."""
-        types = {name: dtype for dtype, name in _NAMES.items()}
-        found = {}
-        with self._map() as file:
-            for name in self.names:
-                entry = file.get_slice(name)
-                if entry.get_dtype() not in types:
-                    raise ValueError(f"{self.path.name}: tensor {name} has the unexpected type {entry.get_dtype()}.")
-                found[name] = Slot(types[entry.get_dtype()], tuple(entry.get_shape()))
-        return found
-
     def get(self, name: str, part: int = 0) -> Tensor:
         """A tensor that reads the file; keep it no longer than its part is needed."""
         with self._lock:
             if self._open is None or self._open[0] != part:
                 self._open = None  # before the next: never two parts at once
                 self._open = part, self._map()
-            return self._open[1].get_tensor(name)
+            try:
+                return self._open[1].get_tensor(name)
+            except SafetensorError as error:
+                raise ValueError(f"{self.path.name} lacks what it should hold ({error}).") from error
 
     def release(self) -> None:
         """Let go of the mapped part."""

@@ -28,9 +28,9 @@ LEVELS = (
     {"layers", "schedule", "features", "tensor_file"},
     {"storage", "matching"},
     {"bank"},
-    {"ddim", "fusion", "regions", "recording", "serialization"},
-    {"attention"},
-    {"prefetch"},
+    {"ddim", "fusion", "regions", "recording", "untrusted"},
+    {"attention", "manifest"},
+    {"prefetch", "serialization"},
 )
 ALONE = {"color", "codec"}
 

@@ -1,0 +1,223 @@
+"""Feature banks as safetensors files: streamed out, mapped in, and refused whole if anything in them is not as it was.
+
+Besides trajectory and features a file holds ``checksums``: CRC-32 of the header and of every tensor, in the order of the
+file. All that is in the header, and the trajectory, is checked when a file is loaded, before memory is taken; a feature
+when it is first read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .bank import FeatureBank, Trajectory
+from .features import PackedFeature
+from .manifest import CHECKSUMS, Manifest
+from .storage import FeatureStore, Layout, LiveStore, MemoryStore, Place, Storage, layout_bytes, read_feature
+from .tensor_file import LARGEST_HEADER, TensorFileReader, TensorFileWriter, header_of, read_header
+from .untrusted import TOLD, TRAJECTORY, ManifestError, require
+
+AGAIN = "Choose another file, or save the bank again."
+
+
+def save_bank(
+    bank: FeatureBank,
+    path: Path,
+    *,
+    pack_version: str = "",
+    thumbnail: str = "",
+    image_hash: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write ``bank`` to ``path``; the file is there whole or not at all. In memory is one feature at a time.
+
+    ``thumbnail`` is a data URI, ``image_hash`` the SHA-256 of the 8-bit picture. ``ValueError`` if ``path`` exists and
+    ``overwrite`` is not set, or if the bank cannot be written.
+    """
+    temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}.tmp")
+    try:
+        if path.exists() and not overwrite:
+            raise FileExistsError
+        manifest = manifest_of(bank, pack_version, thumbnail, image_hash)
+        writer = TensorFileWriter(temporary, manifest.slots(), manifest.metadata())
+        try:
+            if len(writer.header) > LARGEST_HEADER:
+                raise ManifestError(f"its header would take {len(writer.header)} bytes; keep fewer steps or layers")
+            _write(writer, bank, manifest)
+            writer.close(durable=True)
+            _publish(temporary, path, overwrite)
+        except BaseException:
+            writer.discard()
+            raise
+    except FileExistsError as error:
+        raise ValueError(f"The bank cannot be saved as '{path.name}': that file exists. Choose another name.") from error
+    except OSError as error:
+        raise ValueError(
+            f"The bank cannot be saved as '{path.name}': {error.strerror}. Make room, or choose another folder."
+        ) from error
+    except ManifestError as error:
+        raise ValueError(f"The bank cannot be saved as '{path.name}': {error}. Invert the picture again.") from error
+
+
+def manifest_of(
+    bank: FeatureBank, pack_version: str = "", thumbnail: str = "", image_hash: str | None = None
+) -> Manifest:
+    """What a file of this bank would say; ``ManifestError`` if it could not be read again."""
+    hashes = {"latent": _sha256(bank.trajectory.latents[0])} | ({"image": image_hash} if image_hash else {})
+    manifest = Manifest.of(bank, hashes, pack_version, thumbnail)
+    return Manifest.parse(manifest.metadata())
+
+
+def file_bytes(manifest: Manifest) -> int:
+    """Size of the file, but for its header."""
+    return sum(slot.bytes for slot in manifest.slots().values())
+
+
+def _write(writer: TensorFileWriter, bank: FeatureBank, manifest: Manifest) -> None:
+    sums: dict[str, int] = {}
+
+    def put(name: str, tensor: Tensor) -> None:
+        _check_numbers(name, tensor)
+        sums[name] = zlib.crc32(writer.write(name, tensor))
+
+    for name, tensor in _small_tensors(bank).items():
+        put(name, tensor)
+    for place, layout in manifest.layouts().items():
+        packed = bank.stored(*place)
+        require(packed.grid == layout.grid, f"{place} has a grid of {packed.grid}; expected {layout.grid}")
+        for name, tensor in zip(layout.slots(place), packed.tensors, strict=True):
+            put(name, tensor)
+    order = [name for name in header_of(manifest.slots()) if name != CHECKSUMS]
+    writer.write(CHECKSUMS, torch.tensor([zlib.crc32(writer.header), *(sums[name] for name in order)]))
+
+
+def _small_tensors(bank: FeatureBank) -> dict[str, Tensor]:
+    way, store = bank.trajectory, bank.store
+    told = (store.context, store.pooled) if isinstance(store, LiveStore) else (None, None)
+    held = zip((*TRAJECTORY, *TOLD), (way.sigmas, way.latents, way.residuals, *told), strict=True)
+    return {name: tensor for name, tensor in held if tensor is not None}
+
+
+def _publish(temporary: Path, path: Path, overwrite: bool) -> None:
+    """Give a finished file its name, in one step; ``FileExistsError`` if somebody else took it."""
+    if overwrite:
+        os.replace(temporary, path)
+        return
+    try:
+        os.link(temporary, path)  # unlike a renaming this never replaces
+    except OSError:
+        if path.exists():
+            raise FileExistsError from None
+        os.replace(temporary, path)  # a file system without links
+    else:
+        temporary.unlink()
+
+
+def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumbnail: None) -> FeatureBank:
+    """The bank in a file, which features are read from as they are needed: the file must stay as it is.
+
+    ``picture`` makes the bank's thumbnail of its data URI. ``ValueError`` if the file is not what ``save_bank`` wrote.
+    """
+    with _readable(path):
+        header, said = read_header(path)
+        manifest = Manifest.parse(said.pop("__metadata__", None))
+        _check_header(said, manifest, path.stat().st_size - len(header))
+        file = TensorFileReader(path)
+        sums = _checksums(file, header, manifest)
+        small = {name: _checked(name, file.get(name), sums[name]).clone() for name in manifest.tensors}
+        file.release()
+        sigmas, latents, residuals = (small.get(name) for name in TRAJECTORY)
+        require(sigmas.tolist() == list(manifest.sigmas), "its sigmas are not those of its header")
+        require(_sha256(latents[0]) == manifest.hashes["latent"], "its picture is not that of its header")
+        way = Trajectory(sigmas, latents, residuals, manifest.method)
+        try:
+            thumbnail = picture(manifest.thumbnail) if manifest.thumbnail else None
+        except ValueError as error:
+            raise ManifestError(f"its thumbnail cannot be read ({error})") from error
+        store: FeatureStore = MemoryStore({})
+        if manifest.live:
+            store = LiveStore(small[TOLD[0]], small.get(TOLD[1]))
+        elif manifest.layouts():
+            store = FileStore(file, manifest.layouts(), sums)
+        return FeatureBank(way, manifest.model, store, manifest.layers, manifest.kept_for, thumbnail)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"The bank file '{path.name}' cannot be used: {str(error).rstrip('.')}. {AGAIN}") from error
+
+
+def _check_header(entries: Mapping[str, Any], manifest: Manifest, size: int) -> None:
+    """``ValueError`` unless a file has exactly the tensors of its bank, and as many bytes."""
+    count = manifest.count()
+    require(len(entries) == count, f"it has {len(entries)} tensors; its bank has {count}")
+    expected = header_of(manifest.slots())
+    for name, entry in expected.items():
+        require(entries.get(name) == entry, f"tensor {name} is {str(entries.get(name))[:80]}; expected {entry}")
+    bytes_ = file_bytes(manifest)
+    require(size == bytes_, f"it has {size} bytes of numbers; its bank has {bytes_}")
+
+
+def _checksums(file: TensorFileReader, header: bytes, manifest: Manifest) -> dict[str, int]:
+    own, *rest = file.get(CHECKSUMS).tolist()
+    require(own == zlib.crc32(header), "its header was altered")
+    return dict(zip((name for name in header_of(manifest.slots()) if name != CHECKSUMS), rest, strict=True))
+
+
+def _checked(name: str, tensor: Tensor, checksum: int) -> Tensor:
+    """``ManifestError`` unless a tensor is as it was written."""
+    data = tensor.contiguous().flatten().view(torch.uint8).numpy()
+    require(zlib.crc32(memoryview(data)) == checksum, f"tensor {name} is not as it was written")
+    _check_numbers(name, tensor)
+    return tensor
+
+
+def _check_numbers(name: str, tensor: Tensor) -> None:
+    if tensor.is_floating_point():
+        # Smallest and largest are NaN if any is; ten times as fast as asking every number.
+        ends = torch.stack(torch.aminmax(tensor))
+        require(bool(ends.isfinite().all()), f"tensor {name} holds NaN or infinite values")
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(memoryview(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())).hexdigest()
+
+
+class FileStore:
+    """Features in a bank's file, read by memory mapping; each is checked when it is first read."""
+
+    storage: Storage = "disk"
+
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout], sums: Mapping[str, int]) -> None:
+        self._file, self._layouts, self._sums = file, dict(layouts), dict(sums)
+        self._checked: set[Place] = set()
+
+    @property
+    def bytes(self) -> int:
+        return layout_bytes(self._layouts)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return next((layout.dtype for layout in self._layouts.values()), None)
+
+    def get(self, place: Place) -> PackedFeature:
+        layout = self._layouts[place]
+        with _readable(self._file.path):
+            packed = read_feature(self._file, place, layout)
+            if place not in self._checked:
+                for name, tensor in zip(layout.slots(place), packed.tensors, strict=True):
+                    _checked(name, tensor, self._sums[name])
+                self._checked.add(place)
+        return packed
