@@ -23,7 +23,7 @@ from .bank import FeatureBank, Trajectory
 from .features import PackedFeature
 from .manifest import CHECKSUMS, Manifest
 from .storage import FeatureStore, Layout, LiveStore, MemoryStore, Place, Storage, layout_bytes, read_feature
-from .tensor_file import LARGEST_HEADER, TensorFileReader, TensorFileWriter, header_of, read_header
+from .tensor_file import LARGEST_HEADER, TensorFileReader, TensorFileWriter, data_of, header_of, read_header
 from .untrusted import TOLD, TRAJECTORY, ManifestError, require
 
 AGAIN = "Choose another file, or save the bank again."
@@ -135,10 +135,9 @@ def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumb
         sums = _checksums(file, header, manifest)
         small = {name: _checked(name, file.get(name), sums[name]).clone() for name in manifest.tensors}
         file.release()
-        sigmas, latents, residuals = (small.get(name) for name in TRAJECTORY)
-        require(sigmas.tolist() == list(manifest.sigmas), "its sigmas are not those of its header")
-        require(_sha256(latents[0]) == manifest.hashes["latent"], "its picture is not that of its header")
-        way = Trajectory(sigmas, latents, residuals, manifest.method)
+        way = Trajectory(small["sigmas"], small["latents"], small.get("residuals"), manifest.method)
+        require(way.sigmas.tolist() == list(manifest.sigmas), "its sigmas are not those of its header")
+        require(_sha256(way.latents[0]) == manifest.hashes["latent"], "its picture is not that of its header")
         try:
             thumbnail = picture(manifest.thumbnail) if manifest.thumbnail else None
         except ValueError as error:
@@ -178,8 +177,7 @@ def _checksums(file: TensorFileReader, header: bytes, manifest: Manifest) -> dic
 
 def _checked(name: str, tensor: Tensor, checksum: int) -> Tensor:
     """``ManifestError`` unless a tensor is as it was written."""
-    data = tensor.contiguous().flatten().view(torch.uint8).numpy()
-    require(zlib.crc32(memoryview(data)) == checksum, f"tensor {name} is not as it was written")
+    require(zlib.crc32(data_of(tensor)) == checksum, f"tensor {name} is not as it was written")
     _check_numbers(name, tensor)
     return tensor
 
@@ -192,7 +190,7 @@ def _check_numbers(name: str, tensor: Tensor) -> None:
 
 
 def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(memoryview(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())).hexdigest()
+    return hashlib.sha256(data_of(tensor)).hexdigest()
 
 
 class FileStore:

@@ -43,6 +43,11 @@ class Slot(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+def data_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, as a file has them; on the CPU and in one piece they are not copied."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+
+
 def name_of(dtype: torch.dtype) -> str:
     """The format's name of a number type; ``ValueError`` if it has none here."""
     if dtype not in _NAMES:
@@ -131,7 +136,7 @@ class TensorFileWriter:
         slot = self._slots[name]
         if (tensor.dtype, tuple(tensor.shape)) != slot:
             raise ValueError(f"{name} was announced as {slot}, but is {tensor.dtype} {tuple(tensor.shape)}.")
-        data = memoryview(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        data = data_of(tensor)
         self._put(len(self.header) + self._places[name], data)
         return data
 

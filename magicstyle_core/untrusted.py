@@ -123,7 +123,7 @@ def fingerprint(value: Any, layers: int) -> ModelFingerprint:
     texts = {name: text(value[name], f"the model's {name}") for name in ("name", "prediction", "weights")}
     sizes = {name: integer(value[name], f"the model's {name}") for name in ("channels", "context", "layers")}
     require(layers <= sizes["layers"], f"it has {layers} layers, its model has {sizes['layers']}")
-    return ModelFingerprint(**texts, **sizes)
+    return ModelFingerprint(**{**texts, **sizes})  # type: ignore[arg-type]
 
 
 def hashes(value: Any) -> dict[str, str]:

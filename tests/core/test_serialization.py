@@ -10,7 +10,6 @@ import pytest
 import torch
 from denoisers import FINGERPRINT, capture, descending, gaussian, select, smooth_latent
 
-from magicstyle_core import serialization
 from magicstyle_core.attention import CapturePatch, FusionPatch
 from magicstyle_core.bank import FeatureBank, Trajectory
 from magicstyle_core.ddim import Exact, FixedPoint, sample
@@ -20,7 +19,7 @@ from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import SigmaWindow, ascending
 from magicstyle_core.serialization import load_bank, save_bank
 from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter
-from magicstyle_core.tensor_file import TensorFileWriter, read_header
+from magicstyle_core.tensor_file import TensorFileReader, TensorFileWriter, read_header
 
 WINDOW = SigmaWindow(14.0, 0.1)
 
@@ -127,8 +126,8 @@ def test_a_loaded_bank_is_on_disk_and_can_be_saved_again(model, path):
 def test_loading_reads_no_feature_and_reading_one_maps_its_step_only(model, path, monkeypatch):
     save_bank(record(model, "cpu", torch.float16, path.parent), path)
     asked = []
-    get = serialization.TensorFileReader.get
-    monkeypatch.setattr(serialization.TensorFileReader, "get", lambda file, *name: asked.append(name) or get(file, *name))
+    get = TensorFileReader.get
+    monkeypatch.setattr(TensorFileReader, "get", lambda file, *name: asked.append(name) or get(file, *name))
     loaded = load_bank(path)
     assert {name for name, *_ in asked} == {"checksums", "sigmas", "latents", "residuals"}
     loaded.stored(2, loaded.layers[0].key)
