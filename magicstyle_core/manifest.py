@@ -156,5 +156,5 @@ def _check_format(said: Mapping[str, str]) -> None:
     require(version is not None, "it is no feature bank, but some other kind of safetensors file")
     require(
         version == FORMAT_VERSION,
-        f"it has bank format {shown(version)}, and this version of MagicStyle reads {FORMAT_VERSION}. Update MagicStyle",
+        f"it has bank format {shown(version)}, and this MagicStyle reads {FORMAT_VERSION}. Update MagicStyle to use it",
     )

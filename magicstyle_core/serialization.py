@@ -1,8 +1,8 @@
-"""Feature banks as safetensors files: streamed out, mapped in, and refused whole if anything in them is not as it was.
+"""Feature banks as safetensors files: streamed out, mapped in, and refused if anything in them is not as it was.
 
-Besides trajectory and features a file holds ``checksums``: CRC-32 of the header and of every tensor, in the order of the
-file. All that is in the header, and the trajectory, is checked when a file is loaded, before memory is taken; a feature
-when it is first read.
+Besides trajectory and features a file holds ``checksums``: CRC-32 of the header and of every tensor, in the order of
+the file. All that is in the header, and the trajectory, is checked when a file is loaded, before memory is taken; a
+feature when it is first read.
 """
 
 from __future__ import annotations
@@ -37,52 +37,51 @@ def save_bank(
     thumbnail: str = "",
     image_hash: str | None = None,
     overwrite: bool = False,
+    on_tensor: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write ``bank`` to ``path``; the file is there whole or not at all. In memory is one feature at a time.
 
-    ``thumbnail`` is a data URI, ``image_hash`` the SHA-256 of the 8-bit picture. ``ValueError`` if ``path`` exists and
-    ``overwrite`` is not set, or if the bank cannot be written.
+    ``thumbnail`` is a data URI, ``image_hash`` the SHA-256 of the 8-bit picture; ``on_tensor`` hears how many of how
+    many features are written, and may raise. ``ValueError`` if ``path`` exists and ``overwrite`` is not set, or if the
+    bank cannot be written.
     """
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}.tmp")
     try:
         if path.exists() and not overwrite:
             raise FileExistsError
-        manifest = manifest_of(bank, pack_version, thumbnail, image_hash)
+        manifest = _manifest(bank, pack_version, thumbnail, image_hash)
         writer = TensorFileWriter(temporary, manifest.slots(), manifest.metadata())
         try:
             if len(writer.header) > LARGEST_HEADER:
                 raise ManifestError(f"its header would take {len(writer.header)} bytes; keep fewer steps or layers")
-            _write(writer, bank, manifest)
+            _write(writer, bank, manifest, on_tensor)
             writer.close(durable=True)
             _publish(temporary, path, overwrite)
         except BaseException:
             writer.discard()
             raise
     except FileExistsError as error:
-        raise ValueError(f"The bank cannot be saved as '{path.name}': that file exists. Choose another name.") from error
+        raise _unsaved(path, "that file exists. Choose another name.") from error
     except OSError as error:
-        raise ValueError(
-            f"The bank cannot be saved as '{path.name}': {error.strerror}. Make room, or choose another folder."
-        ) from error
+        raise _unsaved(path, f"{error.strerror}. Make room, or choose another folder.") from error
     except ManifestError as error:
-        raise ValueError(f"The bank cannot be saved as '{path.name}': {error}. Invert the picture again.") from error
+        raise _unsaved(path, f"{error}. Invert the picture again.") from error
 
 
-def manifest_of(
-    bank: FeatureBank, pack_version: str = "", thumbnail: str = "", image_hash: str | None = None
-) -> Manifest:
-    """What a file of this bank would say; ``ManifestError`` if it could not be read again."""
+def _unsaved(path: Path, why: str) -> ValueError:
+    return ValueError(f"The bank cannot be saved as '{path.name}': {why}")
+
+
+def _manifest(bank: FeatureBank, pack_version: str, thumbnail: str, image_hash: str | None) -> Manifest:
+    """What a file of this bank says; ``ManifestError`` if it could not be read again."""
     hashes = {"latent": _sha256(bank.trajectory.latents[0])} | ({"image": image_hash} if image_hash else {})
     manifest = Manifest.of(bank, hashes, pack_version, thumbnail)
     return Manifest.parse(manifest.metadata())
 
 
-def file_bytes(manifest: Manifest) -> int:
-    """Size of the file, but for its header."""
-    return sum(slot.bytes for slot in manifest.slots().values())
-
-
-def _write(writer: TensorFileWriter, bank: FeatureBank, manifest: Manifest) -> None:
+def _write(
+    writer: TensorFileWriter, bank: FeatureBank, manifest: Manifest, on_tensor: Callable[[int, int], None]
+) -> None:
     sums: dict[str, int] = {}
 
     def put(name: str, tensor: Tensor) -> None:
@@ -91,7 +90,9 @@ def _write(writer: TensorFileWriter, bank: FeatureBank, manifest: Manifest) -> N
 
     for name, tensor in _small_tensors(bank).items():
         put(name, tensor)
-    for place, layout in manifest.layouts().items():
+    layouts = manifest.layouts()
+    for done, (place, layout) in enumerate(layouts.items()):
+        on_tensor(done, len(layouts))
         packed = bank.stored(*place)
         require(packed.grid == layout.grid, f"{place} has a grid of {packed.grid}; expected {layout.grid}")
         for name, tensor in zip(layout.slots(place), packed.tensors, strict=True):
@@ -165,8 +166,8 @@ def _check_header(entries: Mapping[str, Any], manifest: Manifest, size: int) -> 
     expected = header_of(manifest.slots())
     for name, entry in expected.items():
         require(entries.get(name) == entry, f"tensor {name} is {str(entries.get(name))[:80]}; expected {entry}")
-    bytes_ = file_bytes(manifest)
-    require(size == bytes_, f"it has {size} bytes of numbers; its bank has {bytes_}")
+    whole = sum(slot.bytes for slot in manifest.slots().values())
+    require(size == whole, f"it has {size} bytes of numbers; its bank has {whole}")
 
 
 def _checksums(file: TensorFileReader, header: bytes, manifest: Manifest) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from .bank import BankInfo
+from . import library
+from .bank import BankInfo, LoadBank, SaveBank
 from .demo_model import LoadDemoModel
 from .fusion import FFAAttentionPatch
 from .inversion import ContentStyleInversion, DDIMInversion
@@ -10,6 +11,9 @@ from .sampling import BankSchedule, DDIMSampler, FusedSampler
 
 
 class MagicStyleExtension(ComfyExtension):
+    async def on_load(self) -> None:
+        library.register()
+
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             ContentStyleInversion,
@@ -19,6 +23,8 @@ class MagicStyleExtension(ComfyExtension):
             DDIMSampler,
             BankSchedule,
             BankInfo,
+            SaveBank,
+            LoadBank,
             LoadDemoModel,
         ]
 

@@ -2,14 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import Tensor
+
+import comfy.model_management
+import comfy.utils
 from comfy_api.latest import io, ui
 
+from ..magicstyle_core import __version__
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.layers import describe
 from ..magicstyle_core.schedule import format_sigmas
+from ..magicstyle_core.serialization import load_bank, save_bank
 from ..magicstyle_core.storage import readable
-from . import host
+from . import host, library, pictures
 from .types import CATEGORY, Bank
+
+
+class SaveBank(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_SaveBank",
+            display_name="Save Feature Bank",
+            category=CATEGORY,
+            description="Saves a feature bank to the style library, so that a style is inverted once and used for every later portrait.",
+            search_aliases=["save style", "style library", "feature bank", "export"],
+            inputs=[
+                Bank.Input("bank", tooltip="A bank of any inversion node, usually that of a style picture."),
+                io.String.Input(
+                    "filename_prefix", default="style",
+                    tooltip="Name in the library, without the number that is added; nothing is overwritten. A subfolder goes before a slash: oil/monet.",
+                ),
+                io.Image.Input(
+                    "image", optional=True,
+                    tooltip="The picture that was inverted, for the thumbnail in the file. Nothing connected means a rough one made from the latent.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, bank, filename_prefix, image=None) -> io.NodeOutput:
+        shown = bank.thumbnail if image is None else pictures.eight_bit(image)[0]
+        path, name = library.new_path(filename_prefix, bank.bytes)
+        save_bank(
+            bank,
+            path,
+            pack_version=__version__,
+            thumbnail="" if shown is None else pictures.to_uri(shown),
+            image_hash=None if image is None else pictures.fingerprint(pictures.eight_bit(image)),
+            on_tensor=_progress(),
+        )
+        text = f"Saved {name} ({readable(path.stat().st_size)})."
+        host.show(text, cls.hidden.unique_id)
+        return io.NodeOutput(ui=_shown(shown, text))
+
+
+class LoadBank(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="MagicStyle_LoadBank",
+            display_name="Load Feature Bank",
+            category=CATEGORY,
+            description="Loads a feature bank from the style library. Features stay in the file and are read as sampling needs them.",
+            search_aliases=["load style", "style library", "feature bank", "import"],
+            inputs=[
+                io.Combo.Input(
+                    "name", options=library.names(),
+                    tooltip="A bank in the model folder magicstyle_banks. It fits the model, steps and scheduler that it was made with.",
+                ),
+            ],
+            outputs=[
+                Bank.Output(display_name="bank", tooltip="The saved bank: trajectory and features, bit for bit."),
+                io.Image.Output(display_name="thumbnail", tooltip="A small picture of what was inverted; black if the file has none."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name=None) -> bool | str:
+        try:
+            return name is None or library.find(name) is not None  # None: it comes by a link, see execute
+        except ValueError as error:
+            return str(error)
+
+    @classmethod
+    def fingerprint_inputs(cls, name=None) -> str:
+        try:
+            found = library.find(name).stat()
+        except (ValueError, OSError):
+            return ""
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+
+    @classmethod
+    def execute(cls, name) -> io.NodeOutput:
+        bank = load_bank(library.find(name), pictures.from_uri)
+        return io.NodeOutput(bank, pictures.as_image(bank.thumbnail), ui=_shown(bank.thumbnail))
 
 
 class BankInfo(io.ComfyNode):
@@ -35,7 +127,24 @@ class BankInfo(io.ComfyNode):
     def execute(cls, bank) -> io.NodeOutput:
         text = bank_text(bank)
         host.show(text, cls.hidden.unique_id)
-        return io.NodeOutput(text, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, ui=_shown(bank.thumbnail, text))
+
+
+def _shown(picture: Tensor | None, text: str = "") -> dict:
+    """What a node shows: a picture ``(h,w,3)`` uint8, a text, or both."""
+    image = {} if picture is None else ui.PreviewImage(pictures.as_image(picture)).as_dict()
+    return image | ({"text": (text,)} if text else {})
+
+
+def _progress() -> Callable[[int, int], None]:
+    """The host's bar while a bank is saved; raises when the user cancels."""
+    bar = comfy.utils.ProgressBar(1)
+
+    def on_tensor(done: int, total: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done + 1, total)
+
+    return on_tensor
 
 
 def bank_text(bank: FeatureBank) -> str:

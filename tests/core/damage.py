@@ -38,7 +38,7 @@ class BankFile:
         return len(text).to_bytes(8, "little") + text
 
     def sealed(self, text: bytes | None = None) -> bytes:
-        """The file with right checksums of whatever it says and holds, as somebody who wants to deceive would make it."""
+        """The file with right checksums of whatever it says and holds, as who wants to deceive would make it."""
         text = text or self.text()
         sums = [zlib.crc32(text), *(zlib.crc32(part) for name, part in self.parts.items() if name != "checksums")]
         kept = len(self.parts["checksums"]) // 8
@@ -120,7 +120,8 @@ def _lying(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, bytes]
         for entry in (
             {"dtype": "F64"}, {"dtype": "U8"}, {"dtype": "F8_E4M3"}, {"dtype": "Q7"}, {"dtype": 3},
             {"shape": []}, {"shape": shape[::-1] + [1]}, {"shape": [*shape, 0]}, {"shape": [-side for side in shape]},
-            {"shape": [2**62, 2**62]}, {"shape": [10**18] * 9}, {"shape": "many"}, {"shape": [float(shape[0]), *shape[1:], 1]},
+            {"shape": [2**62, 2**62]}, {"shape": [10**18] * 9}, {"shape": "many"},
+            {"shape": [float(shape[0]), *shape[1:], 1]},
             {"data_offsets": [begin, 2**63]}, {"data_offsets": [-8, end]}, {"data_offsets": [end, begin - 1]},
             {"data_offsets": [begin]}, {"data_offsets": [0, 0]}, {"more": 1},
         ):  # fmt: skip
@@ -174,7 +175,8 @@ def _headers(whole: BankFile, data: bytes) -> Iterator[tuple[str, bytes]]:
     numbers = b"".join(whole.parts.values())
     for text in (b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 100_000, b"{" + b" " * 100,
                  b'{"__metadata__": 3}', b'{"__metadata__": {"magicstyle_bank": 1}}', b'{"a": NaN}', b"9" * 400_000,
-                 b'{"__metadata__": [], "__metadata__": {}}', b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'):  # fmt: skip
+                 b'{"__metadata__": [], "__metadata__": {}}',
+                 b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'):  # fmt: skip
         yield f"a header of {text[:20]!r}", len(text).to_bytes(8, "little") + text + numbers
     for length in (2**63, 2**64 - 1, len(data) * 2, 20 << 20, 0, 1):
         yield f"a header of {length} bytes", length.to_bytes(8, "little") + data[8:]

@@ -38,12 +38,13 @@ import nodes  # noqa: E402
 def host(tmp_path_factory):
     """The host with this pack and the tests' own nodes; folders of its own."""
     base = tmp_path_factory.mktemp("comfyui")
-    for name in ("input", "output", "temp", "user", "models/checkpoints", "models/loras", "packs"):
+    for name in ("input", "output", "temp", "user", "packs"):
         (base / name).mkdir(parents=True)
     folder_paths.set_input_directory(str(base / "input"))
     folder_paths.set_output_directory(str(base / "output"))
     folder_paths.set_temp_directory(str(base / "temp"))
-    for kind in ("checkpoints", "loras"):
+    for kind in ("checkpoints", "loras", "magicstyle_banks"):  # the last as a user maps it
+        (base / "models" / kind).mkdir(parents=True)
         folder_paths.add_model_folder_path(kind, str(base / "models" / kind))
     (base / "packs" / "magicstyle").symlink_to(ROOT)
     torch.set_num_threads(1)  # the fastest for models of this size

@@ -1,0 +1,55 @@
+"""Pictures that stand for a bank: small, 8-bit, and as the JPEG that its file carries."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+LARGEST = 256  # pixels of the longer side: the host's library reads a header of a megabyte at most
+QUALITY = 85
+URI = "data:image/jpeg;base64,"
+
+
+def eight_bit(image: Tensor) -> Tensor:
+    """``(B,H,W,3)`` uint8 of an IMAGE in 0..1."""
+    colors = image[..., :3].float().cpu().nan_to_num().clamp(0, 1)
+    return (colors.expand(*colors.shape[:-1], 3) * 255).round().to(torch.uint8)
+
+
+def as_image(picture: Tensor | None) -> Tensor:
+    """An IMAGE ``(1,h,w,3)`` of a picture ``(h,w,3)`` uint8; black for None."""
+    return torch.zeros(1, 64, 64, 3) if picture is None else picture[None].float() / 255
+
+
+def fingerprint(pictures: Tensor) -> str:
+    """SHA-256 of 8-bit pictures."""
+    return hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
+
+
+def to_uri(picture: Tensor) -> str:
+    """A picture ``(h,w,3)`` uint8, at most 256 pixels large, as JPEG in a data URI."""
+    image = Image.fromarray(picture.contiguous().numpy())
+    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    return URI + base64.b64encode(file.getvalue()).decode()
+
+
+def from_uri(uri: str) -> Tensor:
+    """The picture ``(h,w,3)`` uint8 in a data URI; ``ValueError`` if it is not what :func:`to_uri` makes."""
+    try:
+        if not uri.startswith(URI):
+            raise ValueError("no JPEG as data URI")
+        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(URI), validate=True)), formats=["JPEG"]) as image:
+            if max(image.size) > LARGEST:
+                raise ValueError(f"{image.width} x {image.height} pixels; at most {LARGEST} are expected")
+            return torch.from_numpy(np.array(image.convert("RGB")))
+    except (OSError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
+        raise ValueError(str(error)[:80]) from error
