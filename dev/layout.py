@@ -28,6 +28,21 @@ PLACES: dict[str, dict[str, Box]] = {
     "magicstyle_demo": _DEMO_PLACES,
     "magicstyle_paper": _DEMO_PLACES,
     "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
+    "style_library": {
+        "1": [0, 0, 270, 370],  # Style
+        "3": [0, 460, 270, 130],
+        "5": [340, 0, 270, 60],
+        "7": [340, 220, 270, 46],
+        "9": [680, 0, 320, 330],  # inversion
+        "14": [1070, 460, 320, 370],  # its bank
+        "10": [1070, 0, 320, 370],  # the library
+    },
+    "batch_portraits": {
+        **_DEMO_PLACES,
+        "6": [300, 220, 230, 46],
+        "8": [600, 380, 270, 380],  # the style from the library
+        "9": [940, 0, 320, 330],
+    },
 }
 NOTE: Box = [0, -250, 530, 145]
 
@@ -39,21 +54,40 @@ def _group(title: str, color: str, *boxes: Box) -> dict[str, object]:
     return {"title": title, "color": color, "bounding": [left, top, right - left, HEIGHT + PADDING - top]}
 
 
-def _groups(places: dict[str, Box]) -> list[dict[str, object]]:
-    def around(title: str, color: str, *nodes: str) -> dict[str, object]:
-        return _group(title, color, *(places[node] for node in nodes if node in places))
+# Title, colour and nodes of every group.
+_PORTRAIT_GROUPS = [
+    ("Pictures", BLUE, "1 2 3 4"),
+    ("Model", STEEL, "5 6 7 8"),
+    ("1 Inversion (CSDI)", GREEN, "9 14"),
+    ("2 Fused attention (FFA)", PLUM, "10"),
+    ("3 Fused sampling (FFF)", RUST, "11"),
+    ("Result", SAND, "12 13"),
+]
+_MEMBERS = {
+    "style_library": [
+        ("Picture", BLUE, "1 3"),
+        ("Model", STEEL, "5 7"),
+        ("1 Inversion", GREEN, "9"),
+        ("2 Library", SAND, "10 14"),
+    ],
+    "batch_portraits": [
+        ("Portraits", BLUE, "1 2 3 4 6"),
+        ("Model and saved style", STEEL, "5 7 8"),
+        ("1 Inversion", GREEN, "9 14"),
+        *_PORTRAIT_GROUPS[3:],
+    ],
+}
 
+
+def _groups(name: str) -> list[dict[str, object]]:
+    places = PLACES[name]
     return [
-        around("Pictures", BLUE, "1", "2", "3", "4"),
-        around("Model", STEEL, "5", "6", "7", "8"),
-        around("1 Inversion (CSDI)", GREEN, "9", "14"),
-        around("2 Fused attention (FFA)", PLUM, "10"),
-        around("3 Fused sampling (FFF)", RUST, "11"),
-        around("Result", SAND, "12", "13"),
+        _group(title, color, *(places[node] for node in nodes.split() if node in places))
+        for title, color, nodes in _MEMBERS.get(name, _PORTRAIT_GROUPS)
     ]
 
 
-GROUPS = {name: _groups(places) for name, places in PLACES.items()}
+GROUPS = {name: _groups(name) for name in PLACES}
 
 _DIALS = """\
 **Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more \
@@ -81,8 +115,22 @@ _PORTRAIT = f"""\
 
 {_DIALS}"""
 
+_LIBRARY = """\
+1. Choose a picture in **Style** and a name in **Save Feature Bank**.
+2. Press **Run**: the style is inverted once and saved in *models/magicstyle_banks*.
+3. Open *batch_portraits* and choose it in **Load Feature Bank**."""
+
+_BATCH = """\
+1. Run *style_library* once: it saves the style that this workflow uses.
+2. Choose portraits in the two **Load Image** nodes, and the style in **Load Feature Bank** (press R if it is new).
+3. Press **Run**: all portraits are repainted at once, from one copy of the style.
+
+Keep *steps* and *scheduler* as the style was saved with."""
+
 NOTES = {
     "magicstyle_demo": {"text": _DEMO, "place": NOTE},
     "magicstyle_paper": {"text": _PAPER, "place": NOTE},
     "magicstyle_portrait": {"text": _PORTRAIT, "place": NOTE},
+    "style_library": {"text": _LIBRARY, "place": NOTE},
+    "batch_portraits": {"text": _BATCH, "place": NOTE},
 }

@@ -25,7 +25,7 @@ from .report import PREEXEC, DevError, say, step
 from .server import ROOT, Host
 from .tools import find_browser, test_environment
 
-NAMES = ("magicstyle_demo", "magicstyle_paper", "magicstyle_portrait")
+NAMES = ("magicstyle_demo", "magicstyle_paper", "magicstyle_portrait", "style_library", "batch_portraits")
 FOLDER, PROMPTS = ROOT / "workflows", ROOT / "tests" / "prompts"
 KEPT_TITLES = ("Content", "Style")
 SETTINGS = {"Comfy.Minimap.Visible": False}
@@ -118,6 +118,8 @@ def write(shots: Path | None) -> None:
     FOLDER.mkdir(exist_ok=True)
     server = Host(found.path, found.python, inputs=pictures(), settings=SETTINGS)
     with tempfile.TemporaryDirectory() as scratch, server as host:
+        with step("a saved style"):  # that batch_portraits loads
+            host.client.run(json.loads((PROMPTS / "style_library.json").read_text(encoding="utf-8")))
         with chromium(executable) as browser:
             for name in NAMES:
                 with step(name):

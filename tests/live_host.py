@@ -24,6 +24,8 @@ NODES = {
     "MagicStyle_Sampler": "DDIM Sampler",
     "MagicStyle_Sigmas": "Bank Schedule",
     "MagicStyle_BankInfo": "Inspect Feature Bank",
+    "MagicStyle_SaveBank": "Save Feature Bank",
+    "MagicStyle_LoadBank": "Load Feature Bank",
     "MagicStyle_DemoModel": "Load Demo Model",
 }
 _shared: list[Host] = []
@@ -47,11 +49,12 @@ def launch(*flags: str) -> Host:
 
 
 def shared(config: pytest.Config) -> Host:
-    """The server for most tests, started on first use and stopped when pytest ends."""
+    """The server for most tests, started on first use and stopped when pytest ends. A style is in its library."""
     if not _shared:
         host = launch()
         config.add_cleanup(host.__exit__)
         _shared.append(host.start())
+        host.client.run(small(twin("style_library")), timeout=300)
     return _shared[0]
 
 

