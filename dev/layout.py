@@ -39,7 +39,7 @@ PLACES: dict[str, dict[str, Box]] = {
     },
     "batch_portraits": {
         **_DEMO_PLACES,
-        "6": [300, 220, 230, 46],
+        "6": [300, 220, 230, 86],
         "8": [600, 380, 270, 380],  # the style from the library
         "9": [940, 0, 320, 330],
     },
