@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 def find(name: str) -> Path:
     """The file of this name; ``ValueError`` if there is none, or if the name or a link leads out of the library."""
-    _check(name, "bank name")
+    _check(name, "The bank name")
     path = _path(name) if name.endswith(SUFFIX) else None
     if path is None:
         raise ValueError(
@@ -47,7 +47,7 @@ def new_path(prefix: str, needed: int) -> tuple[Path, str]:
 
     ``prefix`` may begin with subfolders. ``ValueError`` if it leads out of the library, or if there is no room.
     """
-    _check(prefix, "file name prefix")
+    _check(prefix, "The file name prefix")
     root = Path(os.path.abspath(folder_paths.get_folder_paths(FOLDER)[0]))
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _check(name: str, what: str) -> None:
     parts = name.split("/") if isinstance(name, str) else []
     plain = all(part not in ("", ".", "..") and part.strip() == part for part in parts)
     if not parts or not plain or not name.isprintable() or set(name) & set('\\:*?"<>|'):
-        raise ValueError(f"The {what} {str(name)[:200]!r} is not allowed. {WHERE}")
+        raise ValueError(f"{what} {str(name)[:200]!r} is not allowed. {WHERE}")
 
 
 def _path(name: str) -> Path | None:
