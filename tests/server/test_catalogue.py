@@ -41,6 +41,16 @@ def test_a_node_has_a_help_page(host, node):
     assert len(page) > 300
 
 
+@pytest.mark.parametrize("node", NODES)
+def test_a_node_is_translated_whole(host, catalogue, node):
+    texts = host.client.get("/i18n")["zh"]["nodeDefs"][node]
+    inputs = {name for kind in ("required", "optional") for name in catalogue[node]["input"].get(kind, {})}
+    assert set(texts["inputs"]) == inputs
+    assert set(texts["outputs"]) == set(map(str, range(len(catalogue[node]["output"]))))
+    entries = [texts, *texts["inputs"].values(), *texts["outputs"].values()]
+    assert all(entry.get("tooltip") or entry.get("description") for entry in entries)
+
+
 def test_the_templates_dialog_lists_the_workflows(host):
     assert sorted(host.client.get("/workflow_templates")["magicstyle"]) == [file.stem for file in WORKFLOWS]
 
