@@ -15,11 +15,12 @@ from magicstyle_core.bank import FeatureBank, Trajectory
 from magicstyle_core.ddim import Exact, FixedPoint, sample
 from magicstyle_core.features import PRECISIONS
 from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.layers import AttentionLayer, LayerKey
 from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import SigmaWindow, ascending
 from magicstyle_core.serialization import load_bank, save_bank
-from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter
-from magicstyle_core.tensor_file import TensorFileReader, TensorFileWriter, read_header
+from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter, layouts_of
+from magicstyle_core.tensor_file import TensorFileReader, TensorFileWriter, header_of, read_header
 
 WINDOW = SigmaWindow(14.0, 0.1)
 
@@ -158,6 +159,15 @@ def test_the_header_tells_what_the_bank_is(model, path):
     assert json.loads(said["hashes"]) == {"latent": hashlib.sha256(clean).hexdigest(), "image": "0" * 64}
     shown = load_bank(path, picture=lambda text: torch.full((1, 1, 3), len(text), dtype=torch.uint8)).thumbnail
     assert shown.unique().tolist() == [len(said["modelspec.thumbnail"])]
+
+
+def test_a_header_of_sdxl_fits_into_what_the_host_reads_of_it():
+    """The host shows thumbnails of files whose header takes a megabyte at most; a thumbnail takes up to 0.1."""
+    layers = [AttentionLayer(LayerKey("output", index, depth), 1280, 2) for index in range(7) for depth in range(10)]
+    slots = {}
+    for place, layout in layouts_of(layers, range(1, 51), 1, (128, 128), torch.int8).items():
+        slots |= layout.slots(place)
+    assert len(json.dumps(header_of(slots), separators=(",", ":"))) < 900_000  # measured 659 thousand
 
 
 def test_every_tensor_lies_at_a_multiple_of_its_own_width(model, path):
