@@ -7,7 +7,7 @@ Prediction type (eps or v) does not matter in this form: the denoiser hides it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,7 +46,8 @@ class FixedPoint:
 
     0 iterations is plain DDIM inversion, as in the paper and in diffusers' inverse scheduler. Each iteration
     brings the step closer to the exact inverse of the sampling step (AIDI, arXiv 2309.04907) at the cost of
-    one evaluation. The last evaluation of every step is at that step's sigma.
+    one evaluation. Where there are iterations, a step's first evaluation is already one of them: it starts from the
+    noise that earlier steps ended with. The last evaluation of every step is at that step's sigma.
     """
 
     iterations: int = 0
@@ -59,18 +60,35 @@ class FixedPoint:
         return f"fixed_point({self.iterations})" if self.iterations else "ddim"
 
     def __call__(self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None) -> Trajectory:
-        latents = [x.cpu()]
+        latents, seen = [x.cpu()], []
         for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-            # The network sees today's latent, rescaled so that its input has the variance it expects there.
-            guess = ve_from_vp(vp_from_ve(x, sigma), target)
+            if seen and self.iterations:
+                guess = x + (target - sigma) * _continued(seen, target)
+            else:
+                # The network sees today's latent, rescaled so that its input has the variance it expects there.
+                guess = ve_from_vp(vp_from_ve(x, sigma), target)
             eps = predict_noise(denoise, guess, target)
             for _ in range(self.iterations):
                 eps = predict_noise(denoise, x + (target - sigma) * eps, target)
+            seen = [*seen[-1:], (target, eps)]
             x = x + (target - sigma) * eps
             latents.append(x.cpu())
             if on_step is not None:
                 on_step(step, x, x - target * eps)
         return Trajectory(sigmas.cpu(), torch.stack(latents), method=str(self))
+
+
+def _continued(seen: Sequence[tuple[Tensor, Tensor]], target: Tensor) -> Tensor:
+    """Noise ``(B,C,H,W)`` expected at ``target`` from what was seen at one or two sigmas before, the last one last.
+
+    A straight line over ``atan(sigma)``, the angle by which a step turns the latent in VP form: it stays even where
+    sigma itself grows without bound.
+    """
+    (sigma, eps), (before, earlier) = seen[-1], seen[0]
+    if len(seen) == 1:
+        return eps
+    here = torch.atan(sigma)
+    return eps + (torch.atan(target) - here) / (here - torch.atan(before)) * (eps - earlier)
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_fixed_point_inversion_returns_the_picture_and_fusion_with_oneself_is_ne
     some = groups[0].pairs[:3]
     bank = network.invert(planes([pair.content for pair in some]), STEPS, FixedPoint(1))
     plain = np.mean(decibels(network, pictures(network.stylize(bank)), some))
-    assert plain >= 40
+    assert plain >= 44  # measured 51.6
     itself = FusionPatch(STORED, bank, bank, network.layers)
     assert np.mean(decibels(network, pictures(network.stylize(bank, [itself])), some)) >= plain - 1
 
