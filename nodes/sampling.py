@@ -22,6 +22,7 @@ from .types import CATEGORY, Bank
 log = logging.getLogger(__name__)
 
 Color = Literal["match", "adain", "none"]
+TEXTURE = 0.75
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class FusedSampling:
     detail: float = 1.0
     color: Color = "match"
     color_strength: float = 1.0
-    texture: float = 0.75
+    texture: float = TEXTURE
 
     def __call__(
         self,
@@ -104,9 +105,9 @@ def _look() -> list[io.Input]:
 
 
 def _texture() -> io.Input:
-    """The last widget of both samplers, so that workflows saved without it keep their values."""
+    """The last widget of both samplers, and optional: workflows saved without it keep their values and still run."""
     return io.Float.Input(
-        "texture", default=0.75, min=0.0, max=1.0, step=0.05,
+        "texture", default=TEXTURE, min=0.0, max=1.0, step=0.05, optional=True,
         tooltip="How much of the picture is laid anew from small pieces of the style picture, in the middle of sampling. Raising it brings dots, tiles and parallel lines in order and costs fine features; 0 is the paper.",
     )
 
@@ -143,7 +144,7 @@ class FusedSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture,
+        cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture=TEXTURE,
         style_bank=None, positive=None, negative=None,
     ) -> io.NodeOutput:
         for role, bank in (("content", content_bank), ("style", style_bank)):
@@ -186,7 +187,7 @@ class DDIMSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, detail, color, color_strength, texture, content_bank=None, style_bank=None) -> io.NodeOutput:
+    def execute(cls, detail, color, color_strength, texture=TEXTURE, content_bank=None, style_bank=None) -> io.NodeOutput:
         sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
         return io.NodeOutput(comfy.samplers.KSAMPLER(sampling))
 
