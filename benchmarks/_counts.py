@@ -13,7 +13,7 @@ from _subjects import Subject
 from magicstyle.magicstyle_core.layers import LayerSelection
 from magicstyle.magicstyle_core.recording import CapturePlan
 from magicstyle.magicstyle_core.schedule import ascending
-from magicstyle.nodes import host
+from magicstyle.nodes import host, models
 from magicstyle.nodes.inversion import END_PERCENT
 
 STEPS = 20
@@ -74,7 +74,7 @@ def byte_figures(subject: Subject) -> list[Figure]:
 def default_plan(subject: Subject, dtype: torch.dtype, steps: int = STEPS, layers: str | None = None) -> CapturePlan:
     """What the capture nodes keep at their defaults."""
     return CapturePlan(
-        LayerSelection.parse(layers or subject.layers, host.attention_layers(subject.model)),
+        LayerSelection.parse(layers or subject.layers, models.attention_layers(subject.model)),
         ascending(host.schedule(subject.model, "ddim_uniform", steps)),
         dtype,
         window=host.window(subject.model, 0.0, END_PERCENT),
@@ -88,6 +88,6 @@ def trajectory_bytes(channels: int, size: tuple[int, int], steps: int, images: i
 
 def literal_bytes(subject: Subject, size: tuple[int, int], steps: int, images: int) -> Iterator[int]:
     """Q, K, V of every layer in fp32."""
-    for layer in host.attention_layers(subject.model):
+    for layer in models.attention_layers(subject.model):
         height, width = layer.grid(*size)
         yield 3 * 4 * images * steps * height * width * layer.channels

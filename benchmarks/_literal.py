@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import torch
 from _nodes import invert, sample
 from _subjects import Subject
-from magicstyle.nodes import host
+from magicstyle.nodes import models
 from torch import Tensor
 
 ALPHA, BETA = 0.8, 0.2
@@ -28,7 +27,7 @@ class Literal:
 
     def sample(self) -> Tensor:
         """The way back; features are read from the last step to the first."""
-        layers = len(host.attention_layers(self.subject.model))
+        layers = len(models.attention_layers(self.subject.model))
         steps = [self.kept[first : first + layers] for first in range(0, len(self.kept), layers)]
         features = (feature for step in reversed(steps) for feature in step)
         return sample(self._with(lambda *_: self._fused(features, _[3])).model, self.bank)
@@ -39,7 +38,7 @@ class Literal:
 
     def _with(self, function) -> Subject:
         model = self.subject.model.clone()
-        for layer in host.attention_layers(model):
+        for layer in models.attention_layers(model):
             model.set_model_attn1_replace(function, *layer.key)
         return Subject(self.subject.name, model, self.subject.content, self.subject.style, "none")
 

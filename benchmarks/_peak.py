@@ -78,20 +78,29 @@ def memory_figures(subject: Subject, steps: int) -> list[Figure]:
         plain = peak(lambda: sample(subject.model, content))
         stored = peak(lambda: sample(fused, content))
         matched = peak(lambda: sample(default, content))
-        kept = peak(lambda: invert(subject, steps, **whole, storage="cpu"))
-        literal = Literal(subject, steps)
-        literal_capture = peak(literal.invert)
-        literal_fused = peak(literal.sample)
+        ours = peak(lambda: _portrait(subject, steps, whole))
+        literal = peak(lambda: _literal_portrait(subject, steps))
 
     def above(name: str, run: int, base: int) -> Figure:
-        return Figure(subject.name, f"peak above a plain step's, disk: {name}, in steps of features", (run - base) / one_step, 2)
+        name = f"peak above a plain step's, disk: {name}, in steps of features"
+        return Figure(subject.name, name, (run - base) / one_step, most=2)
 
     return [
         above("capture", capture, plain_two),
         above("fused (stored)", stored, plain),
         above("fused (matched)", matched, plain),
-        Figure(subject.name, f"peak of capture, {steps} steps in RAM, ours / literal", kept / literal_capture),
-        Figure(subject.name, "peak of a fused step, ours / literal, without what is kept", stored / literal_fused),
+        Figure(subject.name, f"peak of a whole portrait, {steps} steps in RAM, ours / literal", ours / literal),
         Figure(subject.name, "features of a step, both pictures", one_step / 1e6, unit=" MB"),
         Figure(subject.name, "peak of a plain step, two pictures", plain_two / 1e6, unit=" MB"),
     ]
+
+
+def _portrait(subject: Subject, steps: int, whole: dict) -> None:
+    content, style = invert(subject, steps, **whole, storage="cpu")
+    sample(fuse(subject.model, content, style, queries="stored"), content)
+
+
+def _literal_portrait(subject: Subject, steps: int) -> None:
+    literal = Literal(subject, steps)
+    literal.invert()
+    literal.sample()

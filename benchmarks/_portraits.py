@@ -19,6 +19,14 @@ def portrait_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
         content = invert_one(subject, subject.content, steps)
         sample(fuse(subject.model, content, kept), content, kept)
 
-    times = take_turns({"first": first, "second": second}, rounds)
-    name = f"second portrait with a kept style / first from scratch, {steps} steps"
-    return [Figure(subject.name, name, times.ratio("second", "first"), 0.70)]
+    def library() -> None:
+        style = invert_one(subject, subject.style, steps)
+        content = invert_one(subject, subject.content, steps)
+        sample(fuse(subject.model, content, style), content, style)
+
+    times = take_turns({"first": first, "second": second, "library": library}, rounds)
+    name = f"second portrait with a kept style / first, {steps} steps"
+    return [
+        Figure(subject.name, f"{name}: first with both pictures in one batch", times.ratio("second", "first"), most=0.70),
+        Figure(subject.name, f"{name}: first with the style inverted for the library", times.ratio("second", "library")),
+    ]

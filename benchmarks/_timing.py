@@ -28,22 +28,24 @@ class Times:
         return median(one / two for one, two in pairs)
 
 
-def take_turns(variants: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> Times:
+def processor_time() -> float:
+    """On the CPU, time that this process ran: on one thread, what the clock of an idle machine would show."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def take_turns(
+    variants: Mapping[str, Callable[[], object]], rounds: int = ROUNDS, now: Callable[[], float] = processor_time
+) -> Times:
     """Run all variants ``rounds`` times after a round that warms up, every second round in reverse order."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for turn in range(rounds + 1):
         for name in list(variants)[:: 1 if turn % 2 else -1]:
             gc.collect()
-            begin = _now()
+            begin = now()
             variants[name]()
             if turn:
-                seconds[name].append(_now() - begin)
+                seconds[name].append(now() - begin)
     return Times(seconds)
-
-
-def _now() -> float:
-    """On the CPU, processor time: torch runs on one thread here, so it is what an idle machine's clock would show."""
-    if not torch.cuda.is_available():
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()

@@ -17,7 +17,6 @@ def main(options: argparse.Namespace) -> int:
 
     load_pack(options.gpu)
     import torch
-
     from _figures import table
     from _growth import curves, growth_figures, plot
 
@@ -60,7 +59,7 @@ def cpu_figures(options: argparse.Namespace) -> Iterator[list]:
     if "precision" in options.only:
         yield precision_figures(demo, steps=20)
     if "files" in options.only:
-        yield file_figures(options.out)
+        yield file_figures(options.out, options.rounds)
     if {"full", "memory"} & set(options.only):
         full = _subjects.sd15(256)
         yield byte_figures(full)
