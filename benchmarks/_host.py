@@ -12,13 +12,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def load_pack() -> ModuleType:
+def load_pack(gpu: bool = False) -> ModuleType:
     """Import the pack as the host does, under the name ``magicstyle``; afterwards its modules import by name."""
     path = os.environ.get("COMFYUI_PATH")
     if path is None:
         raise SystemExit("Benchmarks run in a ComfyUI: use 'python3 dev.py bench', or set COMFYUI_PATH.")
     sys.path.insert(0, path)
-    sys.argv[1:] = ["--cpu", "--disable-api-nodes", "--use-pytorch-cross-attention"]
+    device = [] if gpu else ["--cpu"]
+    sys.argv[1:] = [*device, "--disable-api-nodes", "--use-pytorch-cross-attention"]
     import comfy.options
 
     comfy.options.enable_args_parsing()  # before any other import of the host

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -139,8 +140,8 @@ class FusionPatch:
             )
         return _stack(with_strength(self.rule(live, content, style), live, strength), extra_options)
 
-    @property
-    def banks(self) -> dict[Role, FeatureBank]:
+    @cached_property
+    def banks(self) -> Mapping[Role, FeatureBank]:
         """The banks that the rule reads."""
         both: dict[Role, FeatureBank] = {"content": self.content, "style": self.style}
         return {role: bank for role, bank in both.items() if role in self.rule.reads}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 BLOCKS = ("input", "middle", "output")
@@ -73,7 +74,11 @@ class LayerSelection:
         return cls(tuple(layer for layer in available if layer.key in chosen))
 
     def __contains__(self, key: object) -> bool:
-        return any(layer.key == key for layer in self.layers)
+        return key in self._keys
+
+    @cached_property
+    def _keys(self) -> frozenset[LayerKey]:
+        return frozenset(layer.key for layer in self.layers)
 
     def __iter__(self) -> Iterator[AttentionLayer]:
         return iter(self.layers)

@@ -39,11 +39,25 @@ def texture(style: Feature, grid: tuple[int, int]) -> Tensor:
     A larger grid is filled by reflection, a smaller one cuts out: resampling would change the size of strokes.
     """
     image = style.hidden.transpose(1, 2).unflatten(2, style.grid)  # (B,C,h,w)
-    window = tuple(min(WINDOW, side - 1 + side % 2) for side in style.grid)  # odd, and no larger than the grid
-    top, left = (side // 2 for side in window)
-    smooth = F.avg_pool2d(F.pad(image, (left, left, top, top), mode="reflect"), window, stride=1)
-    rows, columns = (_reflected(new, old).to(image.device) for new, old in zip(grid, style.grid, strict=True))
-    return (image - smooth)[:, :, rows][:, :, :, columns].flatten(2).transpose(1, 2)
+    fine = image - _smooth(image)
+    if grid != style.grid:
+        rows, columns = (_reflected(new, old).to(image.device) for new, old in zip(grid, style.grid, strict=True))
+        fine = fine[:, :, rows][:, :, :, columns]
+    return fine.flatten(2).transpose(1, 2)
+
+
+def _smooth(image: Tensor) -> Tensor:
+    """Mean of the window around every token of ``(B,C,h,w)``, reflected at the borders.
+
+    Along one side after the other, which is several times as fast as in one go.
+    """
+    windows = [min(WINDOW, side - 1 + side % 2) for side in image.shape[2:]]  # odd, and no larger than the grid
+    top, left = (window // 2 for window in windows)
+    smooth = F.pad(image, (left, left, top, top), mode="reflect")
+    for axis, (side, window) in enumerate(zip(image.shape[2:], windows, strict=True), 2):
+        first, *others = (smooth.narrow(axis, start, side) for start in range(window))
+        smooth = sum(others, first) / window
+    return smooth
 
 
 def _reflected(count: int, size: int) -> Tensor:
@@ -56,5 +70,7 @@ def _centered(tokens: Tensor) -> Tensor:
     return tokens - tokens.mean(1, keepdim=True)
 
 
-def _deviation(tokens: Tensor) -> Tensor:
-    return tokens.std(1, correction=0, keepdim=True).clamp_min(torch.finfo(tokens.dtype).eps)
+def _deviation(centered: Tensor) -> Tensor:
+    # On the CPU torch's own deviation along this axis takes eight times as long.
+    deviation = torch.linalg.vector_norm(centered, dim=1, keepdim=True) / centered.shape[1] ** 0.5
+    return deviation.clamp_min(torch.finfo(centered.dtype).eps)

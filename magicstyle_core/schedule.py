@@ -8,6 +8,7 @@ begin at 0; sampling runs through the same sigmas flipped.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -45,11 +46,13 @@ def find_step(sigmas: Tensor, sigma: float) -> int | None:
     """Index of ``sigma`` in the ascending ``sigmas (N+1,)``, or None if no entry is within tolerance."""
     if sigma <= 0:
         return 0 if sigma == 0 and sigmas[0] == 0 else None
-    nearest, distance = None, SIGMA_TOLERANCE
-    for index, value in enumerate(sigmas.tolist()):
-        if value > 0 and abs(math.log(value / sigma)) < distance:
-            nearest, distance = index, abs(math.log(value / sigma))
-    return nearest
+    values = sigmas.tolist()
+    place = bisect_left(values, sigma)
+    first = max(place - 1, 0)
+    neighbours = enumerate(values[first : place + 1], first)
+    distances = {index: abs(math.log(value / sigma)) for index, value in neighbours if value > 0}
+    nearest = min(distances, key=distances.__getitem__, default=None)
+    return nearest if nearest is not None and distances[nearest] < SIGMA_TOLERANCE else None
 
 
 def format_sigmas(sigmas: Tensor) -> str:
