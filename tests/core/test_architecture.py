@@ -25,13 +25,13 @@ UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("tor
 
 # Which modules of core a module may import. The first row that lists a name lies below the rows after it.
 LEVELS = (
-    {"layers", "schedule"},
+    {"color", "layers", "schedule"},
     {"bank"},
     {"matching"},
-    {"ddim", "fusion", "regions", "serialization"},
+    {"ddim", "fusion", "regions", "serialization", "texture"},
     {"attention"},
 )
-ALONE = {"color", "codec"}
+ALONE = {"codec"}
 
 
 def imports(path):
