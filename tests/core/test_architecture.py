@@ -25,14 +25,14 @@ UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("tor
 
 # Which modules of core a module may import. The first row that lists a name lies below the rows after it.
 LEVELS = (
-    {"layers", "schedule", "features", "tensor_file"},
-    {"storage", "matching"},
+    {"color", "layers", "schedule", "features", "tensor_file"},
+    {"storage", "matching", "texture"},
     {"bank"},
     {"ddim", "fusion", "regions", "recording", "untrusted"},
     {"attention", "manifest"},
     {"prefetch", "serialization"},
 )
-ALONE = {"color", "codec"}
+ALONE = {"codec"}
 
 
 def imports(path):

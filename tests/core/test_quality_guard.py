@@ -4,7 +4,7 @@ Differences, which any good weights show, and bands, which hold for these. `dev.
 pairs, with intervals.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -15,13 +15,14 @@ from demo.network import SMALL, Network
 from demo.quality.classical import reinhard
 from demo.quality.curves import gain
 from demo.quality.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
-from demo.quality.methods import BETAS, DEFAULT, PAPER, STORED, STYLEID, Setting, at_strength
+from demo.quality.methods import BETAS, DEFAULT, PAPER, STARTS, STORED, STYLEID, Setting, at_strength, gentle
 from demo.quality.pairs import Pair, pairs
 from demo.quality.study import Values
 from demo.render.fields import Field
-from magicstyle_core.attention import FusionPatch
+from magicstyle_core.attention import BlendPatch, FusionPatch
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.ddim import FixedPoint
+from magicstyle_core.color import transport
+from magicstyle_core.ddim import FixedPoint, sample
 from magicstyle_core.fusion import FeatureFusion
 
 pytestmark = pytest.mark.slow  # 40 s of one core
@@ -160,6 +161,32 @@ def test_strength_trades_structure_for_style(measured, groups):
     for measure in ("structure", "patch"):
         means = [float(values[measure].mean()) for values in along]
         assert (np.diff(means) < 0).all(), f"{measure}: {means}"
+
+
+def test_fusion_from_a_step_on_is_sampling_from_that_step(network, groups):
+    """The gentle dial, as benchmarked and as people turn it: until FFA begins, the portrait's own path is retraced."""
+    group, setting, first = groups[0], gentle(0.65), 13
+    way = group.content.trajectory
+    patches = setting.patches(network, group.content, group.style)
+    denoise = network.denoiser(patches, [BlendPatch()])
+    with torch.no_grad():
+        down, rest = way.sigmas.flip(0)[first:], way.residuals_down(STEPS - first)
+        latent = sample(denoise, way.latents[STEPS - first], down, rest)
+        latent = transport(latent, group.style.trajectory.latents[0], setting.color_strength)
+    np.testing.assert_allclose(network.codec.decode(latent).permute(0, 2, 3, 1), group.images(setting), atol=2e-3)
+
+
+def test_the_gentle_dial_trades_structure_for_style(measured, groups):
+    along = [measured(gentle(start), groups[-1:]) for start in STARTS]
+    for measure in ("structure", "patch"):
+        means = [float(values[measure].mean()) for values in along]
+        assert (np.diff(means) < 0).all(), f"{measure}: {means}"
+
+
+def test_texture_brings_the_styles_and_costs_structure(measured, groups):
+    without, laid = (measured(replace(DEFAULT, texture=amount), groups[-1:]) for amount in (0.0, 0.75))
+    for measure in ("texture", "patch", "structure"):
+        assert laid[measure].mean() < without[measure].mean(), measure
 
 
 def test_stored_style_queries_cost_structure(measured, groups):
