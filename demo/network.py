@@ -27,6 +27,7 @@ from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import SigmaWindow, vp_from_ve
+from magicstyle_core.texture import TextureSwap
 
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
@@ -93,14 +94,18 @@ class Network:
         colors: FeatureBank | None = None,
         color: Literal["match", "adain", "none"] = "match",
         detail: float = 1.0,
+        color_strength: float = 1.0,
+        texture: float = 0.0,
     ) -> Tensor:
-        """Images on the way back from the content's noise, with the colours of `colors`: the Fused Sampler."""
+        """Images on the way back from the content's noise, colours and pieces those of `colors`: the Fused Sampler."""
         way, reference = content.trajectory, None if colors is None else colors.trajectory.latents
         x = way.latents[-1]
         if color == "adain" and reference is not None:
-            x = adain(x, reference[-1])
+            x = adain(x, reference[-1], color_strength)
         denoise = self.denoiser(patches, [BlendPatch()] * len(patches))
-        x = sample(denoise, x, way.sigmas.flip(0), way.residuals_down(way.steps), detail)
+        down = way.sigmas.flip(0)
+        swap = None if reference is None else TextureSwap(reference[0], down, texture, color == "none")
+        x = sample(denoise, x, down, way.residuals_down(way.steps), detail, correct=swap)
         if color == "match" and reference is not None:
-            x = transport(x, reference[0])
+            x = transport(x, reference[0], color_strength)
         return self.codec.decode(x)

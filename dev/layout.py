@@ -19,7 +19,7 @@ _SHARED: dict[str, Box] = {
     "9": [940, 0, 320, 290],  # inversion
     "14": [940, 610, 320, 220],  # its bank
     "10": [1330, 0, 280, 320],  # fused attention
-    "11": [1680, 0, 280, 250],  # fused sampling
+    "11": [1680, 0, 280, 275],  # fused sampling
     "12": [2030, 0, 380, 46],
     "13": [2030, 140, 380, 690],
 }
@@ -91,8 +91,8 @@ GROUPS = {name: _groups(name) for name in PLACES}
 
 _DIALS = """\
 **Dials to try**: *strength*, how much of the style comes in; *alpha* and *beta* (together 1), where more \
-*beta* brings more of its texture; *color_strength*, how far colours move; *start_step*, where more keeps \
-more of the portrait."""
+*beta* brings more of its texture; *texture*, how far its dots and lines keep their order; *color_strength*, how far \
+colours move; *start_step*, where more keeps more of the portrait."""
 
 _DEMO = f"""\
 1. Choose a portrait in **Content** and a picture in **Style**.
@@ -103,7 +103,7 @@ _DEMO = f"""\
 
 _PAPER = """\
 The method as the paper (arXiv 2409.08156) has it, for comparison with *magicstyle_demo*: inversion by \
-*ddim*, *detail* 0, *alpha* 0.8, *beta* 0.2, *queries* stored, *color* adain.
+*ddim*, *detail* 0, *alpha* 0.8, *beta* 0.2, *queries* stored, *color* adain, *texture* 0.
 
 1. Choose a portrait in **Content** and a picture in **Style**, best posed alike: *beta* copies layout here.
 2. Press **Run**."""

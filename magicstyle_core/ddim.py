@@ -19,6 +19,8 @@ from .schedule import ve_from_vp, vp_from_ve
 
 # (step counted from 0, current latent, its denoised estimate), both (B,C,H,W)
 StepCallback = Callable[[int, Tensor, Tensor], None]
+# (denoised estimate (B,C,H,W), scalar sigma) -> what replaces it
+Correction = Callable[[Tensor, Tensor], Tensor]
 
 
 class Denoiser(Protocol):
@@ -124,17 +126,20 @@ def sample(
     residuals: Tensor | None = None,
     detail: float = 1.0,
     on_step: StepCallback | None = None,
+    correct: Correction | None = None,
 ) -> Tensor:
     """DDIM from ``x (B,C,H,W)`` at ``sigmas[0]`` down to ``sigmas[-1]``.
 
     ``residuals (M, B or 1, C, H, W)``, one for each of the M steps in the order in which they run, are added
-    times ``detail``.
+    times ``detail``. ``correct`` changes the denoised estimate of a step, which keeps its noise.
     """
     for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         eps = predict_noise(denoise, x, sigma)
+        denoised = x - sigma * eps
+        change = 0.0 if correct is None else correct(denoised, sigma) - denoised
         if on_step is not None:
-            on_step(step, x, x - sigma * eps)
-        x = x + (target - sigma) * eps
+            on_step(step, x, denoised + change)
+        x = x + (target - sigma) * eps + change
         if residuals is not None:
             x = x + detail * residuals[step].to(x)
     return x

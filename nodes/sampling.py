@@ -15,12 +15,14 @@ from comfy_api.latest import io
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.color import adain, transport
+from ..magicstyle_core.texture import TextureSwap
 from . import host, models
 from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
 
 Color = Literal["match", "adain", "none"]
+TEXTURE = 0.75
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class FusedSampling:
     detail: float = 1.0
     color: Color = "match"
     color_strength: float = 1.0
+    texture: float = TEXTURE
 
     def __call__(
         self,
@@ -47,16 +50,17 @@ class FusedSampling:
         on_step = host.step_callback(callback, sigmas)
         residuals = self._residuals(x, sigmas)
         noise, clean = self._style_latents(x, sigmas)
+        swap = None if clean is None else TextureSwap(clean, sigmas, self.texture, self.color == "none")
         if self.color == "adain" and noise is not None:
             x = adain(x, noise, self.color_strength)
-        x = ddim.sample(host.denoiser(model, extra_args), x, sigmas, residuals, self.detail, on_step)
+        x = ddim.sample(host.denoiser(model, extra_args), x, sigmas, residuals, self.detail, on_step, swap)
         if self.color == "match" and clean is not None:
             x = transport(x, clean, self.color_strength)
         return x
 
     def _style_latents(self, x: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """The style's latents at the first sigma and at 0, checked before anything runs."""
-        if self.style is None or self.color == "none":
+        if self.style is None or (self.color == "none" and self.texture == 0):
             return None, None
         way = self.style.trajectory
         start = way.start_of(sigmas, "style")
@@ -100,6 +104,14 @@ def _look() -> list[io.Input]:
     ]
 
 
+def _texture() -> io.Input:
+    """The last widget of both samplers, and optional: workflows saved without it keep their values and still run."""
+    return io.Float.Input(
+        "texture", default=TEXTURE, min=0.0, max=1.0, step=0.05, optional=True,
+        tooltip="How much of the picture is laid anew from small pieces of the style picture, in the middle of sampling. Raising it brings dots, tiles and parallel lines in order and costs fine features; 0 is the paper.",
+    )
+
+
 class FusedSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -122,7 +134,8 @@ class FusedSampler(io.ComfyNode):
                     "start_step", default=0, min=0, max=999,
                     tooltip="Steps to leave out at the noisy end. Raising it keeps more of the portrait and saves time.",
                 ),
-                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours. Not connected: colours stay."),
+                _texture(),
+                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
             ],
@@ -131,7 +144,8 @@ class FusedSampler(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, content_bank, cfg, detail, color, color_strength, start_step, style_bank=None, positive=None, negative=None
+        cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture=TEXTURE,
+        style_bank=None, positive=None, negative=None,
     ) -> io.NodeOutput:
         for role, bank in (("content", content_bank), ("style", style_bank)):
             if bank is not None:
@@ -140,7 +154,7 @@ class FusedSampler(io.ComfyNode):
         if start_step >= way.steps:
             raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
         first = way.steps - start_step
-        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength)
+        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
         samples = host.run_sampler(
             model,
             sampling,
@@ -165,15 +179,16 @@ class DDIMSampler(io.ComfyNode):
             search_aliases=["fff", "ddim", "sampler"],
             inputs=[
                 *_look(),
+                _texture(),
                 Bank.Input("content_bank", optional=True, tooltip="Bank of the portrait, for its detail. Not connected: plain DDIM."),
-                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours. Not connected: colours stay."),
+                Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
             ],
             outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
         )
 
     @classmethod
-    def execute(cls, detail, color, color_strength, content_bank=None, style_bank=None) -> io.NodeOutput:
-        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength)
+    def execute(cls, detail, color, color_strength, texture=TEXTURE, content_bank=None, style_bank=None) -> io.NodeOutput:
+        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
         return io.NodeOutput(comfy.samplers.KSAMPLER(sampling))
 
 

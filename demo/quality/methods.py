@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class MeanOfStyle:
 class Setting:
     """One way through the network. `rule` None is standard attention; `steps` are the first and last (exclusive) of
     the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours (Reinhard)
-    before it is inverted."""
+    before it is inverted. Peers have no `texture`."""
 
     rule: FusionRule | None = None
     color: Color = "match"
@@ -70,6 +70,14 @@ class Setting:
     steps: tuple[float, float] = (0.0, 1.0)
     detail: float = 1.0
     recolor: bool = False
+    color_strength: float = 1.0
+    texture: float = 0.0
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """The inputs of the Fused Sampler, for `Network.stylize`."""
+        names = ("color", "detail", "color_strength", "texture")
+        return {name: getattr(self, name) for name in names}
 
     def patches(self, network: Network, content: FeatureBank, style: FeatureBank) -> list[FusionPatch]:
         """The patches of this setting for two banks."""
@@ -114,8 +122,11 @@ LIVE = FeatureFusion(0.0, 1.0, queries="live")
 OF_CONTENT = FeatureFusion(1.0, 0.0)
 MATCHED = FeatureFusion(0.6, 0.4, queries="matched")
 PAPER = Setting(STORED, "adain", detail=0.0)
-DEFAULT = Setting(MATCHED)
+OWN, GENTLE = "MagicStyle", "MagicStyle, recoloured"  # names of our curves
+DEFAULT = Setting(MATCHED, texture=0.75)
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5)
+# The gentle dial: where on the way back FFA begins. Colours keep pace, see `gentle`.
+STARTS = (0.95, 0.9, 0.8, 0.65, 0.5)
 BETAS = (0.0, 0.2, 0.4, 0.6)
 
 
@@ -126,7 +137,7 @@ def rows() -> list[Row]:
 
 def dials(table: Sequence[Row]) -> dict[str, list[str]]:
     """Names of the rows along strength (0 is standard attention) and beta, from low to high."""
-    along = [row.name for row in table if row.curve == "MagicStyle"]
+    along = [row.name for row in table if row.curve == OWN]
     betas = [name for name in (f"paper, match, beta {beta:g}" for beta in BETAS) if any(r.name == name for r in table)]
     return {"style strength": along} | ({"beta (stored queries)": betas} if betas else {})
 
@@ -150,7 +161,7 @@ def _peers() -> list[Row]:
     table = [
         Row("standard attention", Setting(color="none")),
         Row("standard attention, adain", Setting(color="adain")),
-        Row("standard attention, match", Setting(), "MagicStyle", "0"),
+        Row("standard attention, match", Setting(), OWN, "0"),
     ]
     for gamma in (0.25, 0.5, 0.75, 0.9):
         rule = replace(STYLEID, alpha=gamma, beta=1 - gamma)
@@ -174,13 +185,28 @@ def _peers() -> list[Row]:
 
 def _own() -> list[Row]:
     table = []
-    recolored = replace(DEFAULT, recolor=True)
-    for name, setting in (("paper", PAPER), ("MagicStyle", DEFAULT), ("MagicStyle, recoloured", recolored)):
+    for name, setting in (("paper", PAPER), (OWN, DEFAULT)):
         for strength in STRENGTHS if setting is DEFAULT else (0.5, 1.0):
-            changed, preset = replace(setting, strength=strength), strength == 1
+            changed, preset = at_strength(setting, strength), strength == 1
             row = Row(f"{name}, strength {strength:g}", changed, name, f"{strength:g}", preset)
             table.append(replace(row, headline=preset or (setting is DEFAULT and strength in (0.5, 1.5))))
+    table.append(Row("MagicStyle, recoloured", replace(DEFAULT, recolor=True), GENTLE, "0", True))
+    table += [Row(f"MagicStyle, recoloured, from {s:.0%}", gentle(s), GENTLE, f"{s:g}") for s in STARTS]
     return table
+
+
+def at_strength(setting: Setting, strength: float) -> Setting:
+    """A setting with weaker or stronger FFA; up to 1 its texture keeps pace, so that 0 is standard attention."""
+    return replace(setting, strength=strength, texture=setting.texture * min(strength, 1.0))
+
+
+def gentle(start: float) -> Setting:
+    """The default for a content in the style's colours, with FFA from `start` (0.5 to 1) of the way back on.
+
+    Until then the content's own path is retraced: the Fused Sampler's `start_step` gives the same pictures sooner.
+    """
+    strength = min(1.0, 2 * (1 - start))
+    return replace(DEFAULT, recolor=True, steps=(start, 1.0), color_strength=strength, texture=0.0)
 
 
 def _sweeps() -> list[Row]:
@@ -203,6 +229,7 @@ def _sweeps() -> list[Row]:
     for first, last in ((0.0, 0.5), (0.5, 1.0)):
         changes[f"steps {first:.0%} to {last:.0%}"] = replace(DEFAULT, steps=(first, last))
     changes |= {f"color {color}": replace(DEFAULT, color=color) for color in ("none", "adain")}
+    changes |= {f"texture {t:g}": replace(DEFAULT, texture=t) for t in (0.0, 0.5, 1.0)}
     changes["StyleID, color match"] = Setting(STYLEID)
     changes["MasaCtrl, color match"] = Setting(LIVE)
     return [Row(name, setting, headline=False, sets=("aligned",)) for name, setting in changes.items()]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .curves import gain, monotone
-from .methods import Row
+from .methods import GENTLE, OWN, Row
 from .statistics import interval, paired
 from .study import DISTANCES, KEPT, RIGHT, Values
 
@@ -25,7 +25,6 @@ DEFAULT, STYLEID, STANDARD, REINHARD = (
     "Reinhard 1",
 )
 NOTHING = "nothing done"
-OWN = "MagicStyle"  # name of our curve
 # Distances may step back by this much on the way and still count as falling: the width of their intervals.
 SLACK = 0.25
 
@@ -69,12 +68,12 @@ def style_bounds(rows: Sequence[Row], results: Results, people: NDArray[np.int64
                 f"{measure} distance / nothing done", f"{share:.2f} ({low:.2f} to {high:.2f})", "<= 0.35", share <= 0.35
             )
         )
-    own = curve_of(rows, OWN, results, references)
+    own, softer = (curve_of(rows, name, results, references) for name in (OWN, GENTLE))
     for row in rows:
-        if row.curve in ("", OWN, "MagicStyle, recoloured") or not row.preset:
+        if row.curve in ("", OWN, GENTLE) or not row.preset:
             continue
         for measure in ("patch",) if row.name != REINHARD else ():
-            bounds.append(_beaten(row, own, results, people, references, measure))
+            bounds.append(_beaten(row, own, softer, results, people, references, measure))
         if row.name != REINHARD:
             continue
         less, low, high = paired(reinhard["texture"], default["texture"], people)
@@ -99,19 +98,31 @@ def style_bounds(rows: Sequence[Row], results: Results, people: NDArray[np.int64
 
 
 def _beaten(
-    row: Row, own: list[Values], results: Results, people: NDArray[np.int64], references: str, measure: str
+    row: Row,
+    own: list[Values],
+    softer: list[Values],
+    results: Results,
+    people: NDArray[np.int64],
+    references: str,
+    measure: str,
 ) -> Bound:
-    """Whether our curve has less distance where it keeps as much structure as `row`, or more structure than that."""
+    """Whether our curve has less distance where it keeps as much structure as `row`, or more structure than that.
+
+    Where ours ends before it keeps so much, the `softer` one is asked: recoloured contents, fused in the last steps.
+    """
     figure = f"{measure} distance less than {row.name}"
     other = results[row.name, references]
     found = gain(own, other, measure, people)
     if found is not None:
         figure += " at its structure, by"
+    elif (found := gain(softer, other, measure, people)) is not None:
+        figure += " at its structure, ours recoloured, by"
     else:
         least = min(own, key=lambda values: float(values["structure"].mean()))
         kept, ours = (float(values["structure"].mean()) for values in (other, least))
         if kept > ours:
-            return Bound(figure, f"it keeps {kept:.2f} of the structure, ours at most {_most(own):.2f}", "> 0", False)
+            most = _most([*own, *softer])
+            return Bound(figure, f"it keeps {kept:.2f} of the structure, ours at most {most:.2f}", "> 0", False)
         figure += f" at more structure ({ours:.2f}, it {kept:.2f}), by"
         found = paired(other[measure], least[measure], people)
     mean, low, high = found

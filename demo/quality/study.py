@@ -80,7 +80,7 @@ class Study:
         style = self._bank(references, group)
         content = self._bank(f"{references} colours" if setting.recolor else "content", group)
         patches = setting.patches(self.network, content, style)
-        return _pictures(self.network.stylize(content, patches, style, setting.color, setting.detail))
+        return _pictures(self.network.stylize(content, patches, style, **setting.look))
 
     def _bank(self, what: str, group: int) -> FeatureBank:
         """Bank of a group's contents, of its references, or of its contents in the references' colours."""

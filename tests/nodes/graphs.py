@@ -9,7 +9,7 @@ FFA = {
     "queries": "stored", "temperature": 1.0, "layers": "all", "rows": "all",
 }  # fmt: skip
 MATCHED = {"alpha": 0.6, "beta": 0.4, "queries": "matched"}
-LOOK = {"detail": 1.0, "color": "adain", "color_strength": 1.0}
+LOOK = {"detail": 1.0, "color": "adain", "color_strength": 1.0, "texture": 0.0}
 FFF = {**LOOK, "cfg": 1.0, "start_step": 0}
 LATENT = {"batch": 1, "height": 16, "width": 16, "channels": 4, "value": ""}
 

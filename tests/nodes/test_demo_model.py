@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from graphs import FFA, FFF, INVERSION, error_of, keep, node
+from graphs import FFA, FFF, INVERSION, LOOK, error_of, keep, node
 from PIL import Image
 
 from demo.network import DEMO, Network
@@ -23,9 +23,9 @@ def _pictures(host):
         (host / "input" / picture.name).write_bytes(picture.read_bytes())
 
 
-def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fusion=FFA, color=FFF["color"], **inversion):
+def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fusion=FFA, look=LOOK, **inversion):
     """The demo graph at another size, from LoadImage to VAE Decode."""
-    sampling = {**FFF, "color": color}
+    sampling = {**FFF, **look}
     graph = {"demo": node("MagicStyle_DemoModel")}
     for name, picture in (("content", content), ("style", style)):
         graph[f"load {name}"] = node("LoadImage", image=picture)
@@ -59,17 +59,17 @@ def test_the_demo_graph_from_picture_to_picture(run):
 
 
 @pytest.mark.parametrize(
-    ("rule", "color"),
-    [(FeatureFusion(), "adain"), (FeatureFusion(0.6, 0.4, queries="matched"), "match")],
+    ("rule", "color", "texture"),
+    [(FeatureFusion(), "adain", 0.0), (FeatureFusion(0.6, 0.4, queries="matched"), "match", 0.75)],
     ids=["paper", "default"],
 )
-def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, color):
+def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, color, texture):
     """What the truth benchmark measures without ComfyUI is what people get in it."""
-    kept = run(demo(fusion={**FFA, **asdict(rule)}, color=color))
+    kept = run(demo(fusion={**FFA, **asdict(rule)}, look={"color": color, "texture": texture}))
     network = Network.load(DEMO)
     portrait, picture = (kept[f"scale {name}"].movedim(-1, 1) for name in ("content", "style"))
     content, style = network.invert(portrait, INVERSION["steps"]), network.invert(picture, INVERSION["steps"])
-    image = network.stylize(content, [FusionPatch(rule, content, style, network.layers)], style, color)
+    image = network.stylize(content, [FusionPatch(rule, content, style, network.layers)], style, color, texture=texture)
     assert float((image.movedim(1, -1) - kept["image"]).abs().max()) < 2e-3
 
 

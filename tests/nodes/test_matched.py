@@ -20,7 +20,7 @@ def matched(style=None, content=None, ffa_changes=None, **fff_changes):
 
 def test_defaults_of_the_nodes():
     assert defaults("MagicStyle_FFA") == {**FFA, **MATCHED}
-    look = {"detail": 1.0, "color": "match", "color_strength": 1.0}
+    look = {"detail": 1.0, "color": "match", "color_strength": 1.0, "texture": 0.75}
     assert defaults("MagicStyle_Sampler") == look
     assert defaults("MagicStyle_FusedSampler") == {**FFF, **look}
     inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16", "storage": "auto"}
@@ -67,6 +67,17 @@ def moments(latent):
 
 
 @pytest.mark.parametrize("styles", [1, 3])
+def test_texture_lays_pieces_of_the_style_without_its_colours_too(run, styles):
+    graph = csdi(content={"batch": 3}, style={"batch": styles, "height": 20}, steps=8) | {
+        name: fff("model", color="none", texture=texture) for name, texture in (("plain", 0.0), ("laid", 0.75))
+    }
+    kept = run(graph | {f"keep {name}": keep([name, 0], name) for name in ("plain", "laid")})
+    assert torch.isfinite(kept["laid"]["samples"]).all()
+    assert error_of(kept["laid"], kept["plain"]) > 0.1
+    assert error_of(kept["plain"], kept["content"]) < 1e-4
+
+
+@pytest.mark.parametrize("styles", [1, 3])
 def test_the_finished_latent_has_the_moments_of_the_style(run, styles):
     graph = matched(content={"batch": 3}, style={"batch": styles, "height": 20}, color="match")
     kept = run(graph | {"keep style": keep(["style", 0], "style")})
@@ -82,17 +93,18 @@ def test_colour_of_strength_0_is_no_colour(run):
     assert torch.equal(kept["result"]["samples"], kept["none"]["samples"])
 
 
-def test_colour_without_a_style_bank_is_no_colour(run):
+def test_colour_and_texture_without_a_style_bank_are_none(run):
     graph = csdi() | {
-        name: fff("model", style=False, color=color) for name, color in (("match", "match"), ("none", "none"))
+        name: fff("model", style=False, color=name, texture=texture)
+        for name, texture in (("match", 0.75), ("none", 0.0))
     }
     graph |= {f"keep {name}": keep([name, 0], name) for name in ("match", "none")}
     kept = run(graph)
     assert torch.equal(kept["match"]["samples"], kept["none"]["samples"])
 
 
-def test_the_sampler_for_custom_samplers_matches_colours_alike(run):
-    graph = matched(color="match") | {
+def test_the_sampler_for_custom_samplers_does_what_the_fused_sampler_does(run):
+    graph = matched(color="match", texture=0.75) | {
         "text": node("TestPrompt", seed=1, tokens=77, width=64),
         "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
         "sampler": node(

@@ -57,7 +57,7 @@ def test_a_run_leaves_nothing(model, latents):
 
 
 def look():
-    return {"cfg": 1.0, "detail": 1.0, "color": "adain", "color_strength": 1.0, "start_step": 0}
+    return {"cfg": 1.0, "detail": 1.0, "color": "adain", "color_strength": 1.0, "texture": 0.0, "start_step": 0}
 
 
 def test_a_noise_mask_is_not_used_and_not_lost(model, latents):

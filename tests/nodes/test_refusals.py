@@ -132,7 +132,7 @@ def custom_sampler(latent_link):
     return full() | {
         "text": node("TestPrompt", seed=1, tokens=77, width=64),
         "sampler": node(
-            "MagicStyle_Sampler", **{k: FFF[k] for k in ("detail", "color", "color_strength")},
+            "MagicStyle_Sampler", **{k: FFF[k] for k in ("detail", "color", "color_strength", "texture")},
             content_bank=["csdi", 0], style_bank=["csdi", 1],
         ),
         "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
