@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from _figures import Figure
 from _nodes import fuse, invert, sample
-from _peak import can_measure, peak, only_what_is_used
+from _peak import can_measure, only_what_is_used, peak
 from _subjects import Subject, demo
 from _timing import take_turns
 
