@@ -1,8 +1,8 @@
 """Memory of this process at its highest, while something runs.
 
 The kernel keeps the highest resident size of a process (VmHWM: anonymous memory and mapped pages of files) and lets
-it be reset, so nothing between two samples is missed. Meanwhile the C library gives blocks back to the system, and pages
-of code are locked in memory so that they neither come nor go: what is resident is what is in use.
+it be reset, so nothing between two samples is missed. Meanwhile the C library gives blocks back to the system, and
+pages of code are locked in memory so that they neither come nor go: what is resident is what is in use.
 """
 
 from __future__ import annotations
