@@ -82,8 +82,8 @@ def default_plan(subject: Subject, dtype: torch.dtype, steps: int = STEPS, layer
 
 
 def trajectory_bytes(channels: int, size: tuple[int, int], steps: int, images: int) -> int:
-    """Latents at N+1 noise levels and N residuals, in fp32."""
-    return 4 * images * channels * size[0] * size[1] * (2 * steps + 1)
+    """Latents at N+1 noise levels and the last noise, in fp32."""
+    return 4 * images * channels * size[0] * size[1] * (steps + 2)
 
 
 def literal_bytes(subject: Subject, size: tuple[int, int], steps: int, images: int) -> Iterator[int]:

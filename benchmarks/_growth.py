@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from _figures import Figure
 from _nodes import fuse, invert, sample
-from _peak import can_measure, peak, returned_at_once
+from _peak import can_measure, only_what_is_used, peak
 from _subjects import Subject, demo
 from _timing import take_turns
 
@@ -47,7 +47,7 @@ def _curve(quantity: str, cases: Mapping[int, tuple[Subject, int]], rounds: int)
     curve.measured["time"] = [times.median(name) for name in runs]
     curve.measured["banks"] = [float(run()) for run in runs.values()]
     if can_measure():
-        with returned_at_once():
+        with only_what_is_used():
             curve.measured["peak memory"] = [float(peak(run)) for run in runs.values()]
     return curve
 
@@ -80,6 +80,8 @@ def plot(found: list[Curve], path: Path) -> None:
             axes.plot(curve.values, np.array(values) / values[0], f"-{marker}", label=label)
         axes.set(xscale="log", yscale="log", xlabel=curve.quantity, xticks=curve.values)
         axes.set_xticklabels(map(str, curve.values))
+        axes.set_yticks([1, 2, 3, 5, 10])
+        axes.set_yticklabels(["1", "2", "3", "5", "10"])
         axes.minorticks_off()
         axes.set_ylabel("multiple of the smallest case")
         axes.grid(alpha=0.3)

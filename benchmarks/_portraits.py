@@ -25,8 +25,11 @@ def portrait_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
         sample(fuse(subject.model, content, style), content, style)
 
     times = take_turns({"first": first, "second": second, "library": library}, rounds)
-    name = f"second portrait with a kept style / first, {steps} steps"
+    def figure(name: str, other: str, most: float | None = None) -> Figure:
+        name = f"second portrait with a kept style / first, {steps} steps: first with {name}"
+        return Figure(subject.name, name, times.ratio("second", other), most)
+
     return [
-        Figure(subject.name, f"{name}: first with both pictures in one batch", times.ratio("second", "first"), most=0.70),
-        Figure(subject.name, f"{name}: first with the style inverted for the library", times.ratio("second", "library")),
+        figure("both pictures in one batch", "first", 0.70),
+        figure("the style inverted for the library", "library"),
     ]

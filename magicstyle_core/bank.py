@@ -24,12 +24,12 @@ class Trajectory:
     """The way of a latent from clean to noise.
 
     ``sigmas (N+1,)`` ascending from 0; ``latents (N+1,B,C,H,W)`` fp32 in the model's own units;
-    ``residuals (N,B,C,H,W)``, where entry ``i-1`` belongs to the sampling step from ``sigmas[i]`` down.
+    ``noise (B,C,H,W)`` is what the network predicted at the last latent, kept by the method ``exact`` only.
     """
 
     sigmas: Tensor
     latents: Tensor
-    residuals: Tensor | None = None
+    noise: Tensor | None = None
     method: str = "ddim"
 
     @property
@@ -47,8 +47,8 @@ class Trajectory:
 
     def images(self, rows: slice) -> Trajectory:
         """The same trajectory for some images of the batch."""
-        residuals = None if self.residuals is None else self.residuals[:, rows].clone()
-        return Trajectory(self.sigmas, self.latents[:, rows].clone(), residuals, self.method)
+        noise = None if self.noise is None else self.noise[rows].clone()
+        return Trajectory(self.sigmas, self.latents[:, rows].clone(), noise, self.method)
 
     def start_of(self, sigmas: Tensor, role: str = "content") -> int:
         """The step at which a descending schedule begins; ``role`` names the bank in the error.
@@ -67,12 +67,21 @@ class Trajectory:
 
     @property
     def bytes(self) -> int:
-        """Memory of latents and residuals."""
-        return size_of(self.latents) + (0 if self.residuals is None else size_of(self.residuals))
+        """Memory of latents and noise."""
+        return size_of(self.latents) + (0 if self.noise is None else size_of(self.noise))
 
     def residuals_down(self, start: int) -> Tensor | None:
-        """Residuals in the order in which a way back from step ``start`` uses them, or None if not kept."""
-        return None if self.residuals is None else self.residuals[:start].flip(0)
+        """What each sampling step misses on a way back from step ``start``, in the order in which steps run:
+        ``(start,B,C,H,W)``, or None if the noise was not kept.
+
+        ``r_i = x_{i-1} - (x_i + (sigma_{i-1} - sigma_i) * eps_i)``. They need no memory of their own: the step up from
+        ``x_i`` went along ``eps_i``, so that the next latent gives it.
+        """
+        if self.noise is None:
+            return None
+        up, gaps = self.latents.diff(dim=0), self.sigmas.to(self.latents).diff().view(-1, 1, 1, 1, 1)
+        noises = torch.cat([up[1:] / gaps[1:], self.noise[None]])
+        return (gaps * noises - up)[:start].flip(0)
 
 
 class ModelFingerprint(NamedTuple):

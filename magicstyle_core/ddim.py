@@ -95,28 +95,28 @@ def _continued(seen: Sequence[tuple[Tensor, Tensor]], target: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Exact:
-    """DDIM inversion with the network at the current state, and the residual of every step kept.
+    """DDIM inversion with the network at the current state, and no step's residual lost.
 
     ``r_i = x_{i-1} - step(x_i)``, where ``step`` is the sampling step back from ``x_i``: adding ``r_i`` on the
     way back returns every ``x_{i-1}`` to rounding. The evaluation at ``x_i`` serves the residual, the next
-    step up and the features alike, so N steps cost N + 1 evaluations.
+    step up and the features alike, so N steps cost N + 1 evaluations, and the latents and the last noise hold all
+    residuals (:meth:`.Trajectory.residuals_down`).
     """
 
     def __str__(self) -> str:
         return "exact"
 
     def __call__(self, denoise: Denoiser, x: Tensor, sigmas: Tensor, on_step: StepCallback | None = None) -> Trajectory:
-        latents, residuals = [x.cpu()], []
+        latents = [x.cpu()]
         # A clean latent has no noise to predict: the first step borrows the prediction at its target.
         eps = predict_noise(denoise, ve_from_vp(x, sigmas[1]), sigmas[1])
         for step, (sigma, target) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-            previous, x = x, x + (target - sigma) * eps
+            x = x + (target - sigma) * eps
             eps = predict_noise(denoise, x, target)
-            residuals.append((previous - (x + (sigma - target) * eps)).cpu())
             latents.append(x.cpu())
             if on_step is not None:
                 on_step(step, x, x - target * eps)
-        return Trajectory(sigmas.cpu(), torch.stack(latents), torch.stack(residuals), method=str(self))
+        return Trajectory(sigmas.cpu(), torch.stack(latents), eps.cpu(), method=str(self))
 
 
 def sample(

@@ -55,7 +55,7 @@ class Manifest:
         way, told = bank.trajectory, bank.store if isinstance(bank.store, LiveStore) else None
         held = zip(
             (*TRAJECTORY, *TOLD),
-            (way.sigmas, way.latents, way.residuals, told and told.context, told and told.pooled),
+            (way.sigmas, way.latents, way.noise, told and told.context, told and told.pooled),
             strict=True,
         )
         tensors = {name: Slot(tensor.dtype, tuple(tensor.shape)) for name, tensor in held if tensor is not None}

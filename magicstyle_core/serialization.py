@@ -104,7 +104,7 @@ def _write(
 def _small_tensors(bank: FeatureBank) -> dict[str, Tensor]:
     way, store = bank.trajectory, bank.store
     told = (store.context, store.pooled) if isinstance(store, LiveStore) else (None, None)
-    held = zip((*TRAJECTORY, *TOLD), (way.sigmas, way.latents, way.residuals, *told), strict=True)
+    held = zip((*TRAJECTORY, *TOLD), (way.sigmas, way.latents, way.noise, *told), strict=True)
     return {name: tensor for name, tensor in held if tensor is not None}
 
 
@@ -136,7 +136,7 @@ def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumb
         sums = _checksums(file, header, manifest)
         small = {name: _checked(name, file.get(name), sums[name]).clone() for name in manifest.tensors}
         file.release()
-        way = Trajectory(small["sigmas"], small["latents"], small.get("residuals"), manifest.method)
+        way = Trajectory(small["sigmas"], small["latents"], small.get("noise"), manifest.method)
         require(way.sigmas.tolist() == list(manifest.sigmas), "its sigmas are not those of its header")
         require(_sha256(way.latents[0]) == manifest.hashes["latent"], "its picture is not that of its header")
         try:

@@ -15,7 +15,7 @@ from .bank import ModelFingerprint
 from .layers import BLOCKS, AttentionLayer, LayerKey
 from .tensor_file import Slot, name_of
 
-TRAJECTORY = ("sigmas", "latents", "residuals")
+TRAJECTORY = ("sigmas", "latents", "noise")
 TOLD = ("told.context", "told.pooled")
 
 _TYPES = {name_of(dtype): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)}
@@ -100,7 +100,7 @@ def kept_for(value: Any, steps: int) -> dict[int, int]:
 def tensors(value: Any, levels: int, latent: tuple[int, ...], live: bool) -> dict[str, Slot]:
     """Trajectory, and what a live bank is told, as far as their types and free sides go."""
     require(isinstance(value, dict), "the list of tensors is none")
-    shapes = {"sigmas": (levels,), "latents": (levels, *latent), "residuals": (levels - 1, *latent)}
+    shapes = {"sigmas": (levels,), "latents": (levels, *latent), "noise": latent}
     needed, allowed = set(TRAJECTORY[:2]), set(TRAJECTORY)
     if live:
         needed, allowed = needed | {TOLD[0]}, allowed | set(TOLD)

@@ -19,8 +19,8 @@ UP = ascending(descending(2)).float()
 
 
 def trajectory(batch=1, size=(8, 8)):
-    latents, residuals = (gaussian((count, batch, 4, *size), count).float() for count in (3, 2))
-    return Trajectory(UP, latents, residuals)
+    latents, noise = gaussian((3, batch, 4, *size), 3).float(), gaussian((batch, 4, *size), 2).float()
+    return Trajectory(UP, latents, noise)
 
 
 def recorded(groups=(1,), dtype=torch.float32):
@@ -53,7 +53,7 @@ def test_groups_become_banks_in_the_order_of_the_batch():
     assert torch.equal(first.get(1, KEY, like=shown[1]).hidden, shown[1][:2])
     assert torch.equal(second.get(2, KEY, like=shown[2]).hidden, shown[2][2:])
     assert torch.equal(second.trajectory.latents, way.latents[:, 2:])
-    assert torch.equal(second.trajectory.residuals, way.residuals[:, 2:])
+    assert torch.equal(second.trajectory.noise, way.noise[2:])
 
 
 def test_a_bank_does_not_follow_the_networks_tensors():
@@ -148,11 +148,11 @@ def test_the_estimate_is_what_the_features_take(model, name, size):
         assert bank.bytes == expected + latents.numel() * latents.element_size()
 
 
-def test_residuals_count_as_memory():
+def test_noise_counts_as_memory():
     way = trajectory()
-    with_residuals = FeatureBank(way, FINGERPRINT)
+    with_noise = FeatureBank(way, FINGERPRINT)
     without = FeatureBank(Trajectory(way.sigmas, way.latents), FINGERPRINT)
-    assert with_residuals.bytes - without.bytes == way.residuals.numel() * 4
+    assert with_noise.bytes - without.bytes == way.noise.numel() * 4
 
 
 def test_a_bank_prints_in_one_line():
@@ -199,8 +199,11 @@ def test_another_schedule_is_refused_with_both_schedules(content, change):
 
 def test_residuals_come_in_the_order_of_the_way_back():
     way = trajectory()
-    assert torch.equal(way.residuals_down(2), way.residuals.flip(0))
-    assert torch.equal(way.residuals_down(1), way.residuals[:1])
+    (clean, middle, last), (zero, low, high) = way.latents, way.sigmas
+    at_middle = (last - middle) / (high - low)
+    missed = [middle - (last + (low - high) * way.noise), clean - (middle + (zero - low) * at_middle)]
+    assert_close(way.residuals_down(2), torch.stack(missed), 1e-6)
+    assert torch.equal(way.residuals_down(1), way.residuals_down(2)[1:])
     assert Trajectory(way.sigmas, way.latents).residuals_down(2) is None
 
 

@@ -232,7 +232,7 @@ def test_a_trajectory_begins_at_the_latent_and_names_its_method(mixture, portrai
     assert torch.equal(way.latents[0], portrait)
     assert way.latents.shape == (3, *portrait.shape)
     assert way.method == str(method)
-    assert (way.residuals is None) == (method != Exact())
+    assert (way.noise is None) == (method != Exact())
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)

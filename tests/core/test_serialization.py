@@ -41,8 +41,8 @@ def record(model, storage, dtype, folder, size=(9, 7), batch=2, method=None, **p
     recorder = FeatureRecorder(plan, (batch,), writers[storage])
     x = smooth_latent(*size, seed=20, batch=batch)
     way = (method or Exact())(model.patched(CapturePatch(recorder)), x, plan.sigmas)
-    residuals = None if way.residuals is None else way.residuals.float()
-    way = Trajectory(way.sigmas.float(), way.latents.float(), residuals, way.method)
+    noise = None if way.noise is None else way.noise.float()
+    way = Trajectory(way.sigmas.float(), way.latents.float(), noise, way.method)
     return recorder.publish(way, FINGERPRINT)[0]
 
 
@@ -50,7 +50,7 @@ def assert_same(loaded, bank):
     """Everything but the place of the features."""
     for name in ("model", "layers", "kept_for", "precision", "bytes"):
         assert getattr(loaded, name) == getattr(bank, name)
-    for name in ("sigmas", "latents", "residuals"):
+    for name in ("sigmas", "latents", "noise"):
         mine, given = getattr(loaded.trajectory, name), getattr(bank.trajectory, name)
         assert (mine is None and given is None) or (torch.equal(mine, given) and mine.dtype == given.dtype)
     assert loaded.trajectory.method == bank.trajectory.method
@@ -130,7 +130,7 @@ def test_loading_reads_no_feature_and_reading_one_maps_its_step_only(model, path
     get = TensorFileReader.get
     monkeypatch.setattr(TensorFileReader, "get", lambda file, *name: asked.append(name) or get(file, *name))
     loaded = load_bank(path)
-    assert {name for name, *_ in asked} == {"checksums", "sigmas", "latents", "residuals"}
+    assert {name for name, *_ in asked} == {"checksums", "sigmas", "latents", "noise"}
     loaded.stored(2, loaded.layers[0].key)
     assert [name for name in asked if len(name) == 2] == [("0002.input.1.0", 2)]
 
