@@ -104,7 +104,8 @@ class Network:
             x = adain(x, reference[-1], color_strength)
         denoise = self.denoiser(patches, [BlendPatch()] * len(patches))
         down = way.sigmas.flip(0)
-        swap = None if reference is None else TextureSwap(reference[0], down, texture, color == "none")
+        colors = 0.0 if color == "none" else color_strength
+        swap = None if reference is None else TextureSwap(reference[0], down, texture, colors)
         x = sample(denoise, x, down, way.residuals_down(way.steps), detail, correct=swap)
         if color == "match" and reference is not None:
             x = transport(x, reference[0], color_strength)

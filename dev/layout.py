@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-PADDING, GROUP_TITLE, NODE_TITLE, HEIGHT = 20, 44, 30, 830
+PADDING, GROUP_TITLE, NODE_TITLE, HEIGHT = 20, 44, 30, 1030
 BLUE, GREEN, SAND, PLUM, RUST, STEEL = "#3f789e", "#5a7a4a", "#a88a3d", "#7a4f8a", "#a1563a", "#56667a"
 
 Box = list[int]
@@ -16,12 +16,12 @@ _SHARED: dict[str, Box] = {
     "4": [300, 460, 230, 130],
     "7": [600, 220, 270, 46],
     "8": [600, 460, 270, 46],
-    "9": [940, 0, 320, 290],  # inversion
-    "14": [940, 610, 320, 220],  # its bank
+    "9": [940, 0, 320, 390],  # inversion
+    "14": [940, 700, 320, 330],  # its bank, below the preview
     "10": [1330, 0, 280, 320],  # fused attention
     "11": [1680, 0, 280, 275],  # fused sampling
     "12": [2030, 0, 380, 46],
-    "13": [2030, 140, 380, 690],
+    "13": [2030, 140, 380, 890],
 }
 _DEMO_PLACES = {**_SHARED, "5": [600, 0, 270, 60]}
 PLACES: dict[str, dict[str, Box]] = {
@@ -41,7 +41,7 @@ PLACES: dict[str, dict[str, Box]] = {
         **_DEMO_PLACES,
         "6": [300, 220, 230, 86],
         "8": [600, 380, 270, 380],  # the style from the library
-        "9": [940, 0, 320, 330],
+        "9": [940, 0, 320, 390],
     },
 }
 NOTE: Box = [0, -250, 530, 145]

@@ -12,6 +12,7 @@ from .bank import FeatureBank
 from .features import PackedFeature
 from .layers import LayerKey
 from .schedule import find_step
+from .storage import LiveStore
 
 Fetched = Mapping[FeatureBank, Mapping[LayerKey, PackedFeature]]
 
@@ -93,7 +94,7 @@ class Prefetcher:
         for patch in self._patches if sigma > 0 else ():
             banks, steps = patch.banks, patch.steps_at(sigma) or {}
             for role, step in steps.items():
-                if banks[role].store.storage != "live":
+                if not isinstance(banks[role].store, LiveStore):
                     keys = wanted.setdefault(Load(banks[role], step), [])
                     keys += [layer.key for layer in patch.layers if layer.key not in keys]
         return wanted

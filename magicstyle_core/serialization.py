@@ -22,7 +22,7 @@ from torch import Tensor
 from .bank import FeatureBank, Trajectory
 from .features import PackedFeature
 from .manifest import CHECKSUMS, Manifest
-from .storage import FeatureStore, Layout, LiveStore, MemoryStore, Place, Storage, layout_bytes, read_feature
+from .storage import FeatureStore, FileStore, Layout, LiveStore, MemoryStore, Place
 from .tensor_file import LARGEST_HEADER, TensorFileReader, TensorFileWriter, data_of, header_of, read_header
 from .untrusted import TOLD, TRAJECTORY, ManifestError, require
 
@@ -147,7 +147,7 @@ def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumb
         if manifest.live:
             store = LiveStore(small[TOLD[0]], small.get(TOLD[1]))
         elif manifest.layouts():
-            store = FileStore(file, manifest.layouts(), sums)
+            store = CheckedStore(file, manifest.layouts(), sums)
         return FeatureBank(way, manifest.model, store, manifest.layers, manifest.kept_for, thumbnail)
 
 
@@ -194,29 +194,19 @@ def _sha256(tensor: Tensor) -> str:
     return hashlib.sha256(data_of(tensor)).hexdigest()
 
 
-class FileStore:
-    """Features in a bank's file, read by memory mapping; each is checked when it is first read."""
-
-    storage: Storage = "disk"
+class CheckedStore(FileStore):
+    """Features in a bank's file; each is checked when it is first read."""
 
     def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout], sums: Mapping[str, int]) -> None:
-        self._file, self._layouts, self._sums = file, dict(layouts), dict(sums)
+        super().__init__(file, layouts)
+        self._sums = dict(sums)
         self._checked: set[Place] = set()
 
-    @property
-    def bytes(self) -> int:
-        return layout_bytes(self._layouts)
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        return next((layout.dtype for layout in self._layouts.values()), None)
-
     def get(self, place: Place) -> PackedFeature:
-        layout = self._layouts[place]
         with _readable(self._file.path):
-            packed = read_feature(self._file, place, layout)
+            packed = super().get(place)
             if place not in self._checked:
-                for name, tensor in zip(layout.slots(place), packed.tensors, strict=True):
+                for name, tensor in zip(self._layouts[place].slots(place), packed.tensors, strict=True):
                     _checked(name, tensor, self._sums[name])
                 self._checked.add(place)
         return packed

@@ -210,15 +210,13 @@ class LiveWriter:
         pass
 
 
-class DiskStore:
-    """Features in a file that is removed with the store."""
+class FileStore:
+    """Features in a file, read by memory mapping; the file stays."""
 
     storage: Storage = "disk"
 
-    def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
-        self._layouts = dict(layouts)
-        self._file = TensorFileReader(path)
-        self._remove = weakref.finalize(self, _remove, self._file)
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
+        self._file, self._layouts = file, dict(layouts)
 
     @property
     def bytes(self) -> int:
@@ -229,7 +227,17 @@ class DiskStore:
         return next((layout.dtype for layout in self._layouts.values()), None)
 
     def get(self, place: Place) -> PackedFeature:
-        return read_feature(self._file, place, self._layouts[place])
+        layout = self._layouts[place]
+        values, *scale = (self._file.get(name, place.step) for name in layout.slots(place))
+        return PackedFeature(values, scale[0] if scale else None, layout.grid)
+
+
+class DiskStore(FileStore):
+    """Features in a file that is removed with the store."""
+
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
+        super().__init__(file, layouts)
+        weakref.finalize(self, _remove, file)
 
 
 class DiskWriter:
@@ -248,7 +256,7 @@ class DiskWriter:
 
     def publish(self) -> DiskStore:
         self._file.close()
-        return DiskStore(self._file.path, self._layouts)
+        return DiskStore(TensorFileReader(self._file.path), self._layouts)
 
     def discard(self) -> None:
         self._file.discard()
@@ -269,12 +277,6 @@ def layouts_of(
 def layout_bytes(layouts: Mapping[Place, Layout]) -> int:
     """What features of these shapes take."""
     return sum(slot.bytes for place, layout in layouts.items() for slot in layout.slots(place).values())
-
-
-def read_feature(file: TensorFileReader, place: Place, layout: Layout) -> PackedFeature:
-    """A feature as it stands in a file."""
-    values, *scale = (file.get(name, place.step) for name in layout.slots(place))
-    return PackedFeature(values, scale[0] if scale else None, layout.grid)
 
 
 def _remove(file: TensorFileReader) -> None:

@@ -54,13 +54,13 @@ class TextureSwap:
 
     ``reference``: the style's clean latent. ``amount``: how much of the estimate is replaced over all these steps
     together, 0 to 1; a step's share follows from their number among ``sigmas``, which the sampler visits. Pieces come
-    with the style's colours; ``own_colors`` gives them those of the estimate.
+    in the style's colours, at a ``color_strength`` below 1 in part and at 0 wholly in those of the estimate.
     """
 
     reference: Tensor
     sigmas: Tensor
     amount: float = 1.0
-    own_colors: bool = False
+    color_strength: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.amount <= 1:
@@ -73,6 +73,5 @@ class TextureSwap:
         steps = int(((self.sigmas > SMALLEST) & (self.sigmas < LARGEST)).sum())
         share = 1 - (1 - self.amount) ** (1 / steps)
         laid = swap(transport(denoised, self.reference), self.reference)
-        if self.own_colors:
-            laid = transport(laid, denoised)
+        laid = transport(laid, denoised, 1 - self.color_strength)
         return denoised + share * (laid - denoised)

@@ -50,7 +50,8 @@ class FusedSampling:
         on_step = host.step_callback(callback, sigmas)
         residuals = self._residuals(x, sigmas)
         noise, clean = self._style_latents(x, sigmas)
-        swap = None if clean is None else TextureSwap(clean, sigmas, self.texture, self.color == "none")
+        colors = 0.0 if self.color == "none" else self.color_strength
+        swap = None if clean is None else TextureSwap(clean, sigmas, self.texture, colors)
         if self.color == "adain" and noise is not None:
             x = adain(x, noise, self.color_strength)
         x = ddim.sample(host.denoiser(model, extra_args), x, sigmas, residuals, self.detail, on_step, swap)
