@@ -114,7 +114,7 @@ def test_a_correction_moves_the_estimate_and_keeps_the_noise(latent):
 
 def test_pieces_can_take_the_colours_of_the_picture(latent, reference):
     sigma = torch.tensor(2.0)
-    laid, kept = (TextureSwap(reference, sigma[None], 1.0, own)(latent, sigma) for own in (False, True))
+    laid, kept = (TextureSwap(reference, sigma[None], 1.0, strength)(latent, sigma) for strength in (1.0, 0.0))
     assert_close(laid, swap(transport(latent, reference), reference))
     assert_close(kept.mean((2, 3)), latent.mean((2, 3)))
     assert_close(kept.std((2, 3)), latent.std((2, 3)), 1e-3)  # but for the floor under the covariance
