@@ -1,4 +1,9 @@
-"""Whole portraits through the nodes, from scratch and with a style that was kept."""
+"""Whole portraits through the nodes, from scratch and with a style that was kept.
+
+A style that is kept was inverted by itself, as the workflow of the style library does: 3N+2 evaluations for the first
+portrait and 2N+1 for the next. Content + Style Inversion makes the first portrait cheaper by its batch of two, by as
+much as a batch saves on the machine; against that, the second one has less to gain. Both are reported.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +30,12 @@ def portrait_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
         sample(fuse(subject.model, content, style), content, style)
 
     times = take_turns({"first": first, "second": second, "library": library}, rounds)
+
     def figure(name: str, other: str, most: float | None = None) -> Figure:
         name = f"second portrait with a kept style / first, {steps} steps: first with {name}"
         return Figure(subject.name, name, times.ratio("second", other), most)
 
     return [
-        figure("both pictures in one batch", "first", 0.70),
-        figure("the style inverted for the library", "library"),
+        figure("the style inverted for the library", "library", 0.70),
+        figure("both pictures in one batch", "first"),
     ]

@@ -74,8 +74,8 @@ def _second(subject: Subject, times: Times) -> list[Figure]:
         apart.append(second / ((WHOLE + 1) * each + WHOLE * fused))
     name = f"second portrait / first, {WHOLE} steps, from single steps"
     return [
-        Figure(subject.name, f"{name}: first with both pictures in one batch", median(batched), most=0.70),
-        Figure(subject.name, f"{name}: first with the style inverted for the library", median(apart)),
+        Figure(subject.name, f"{name}: first with both pictures in one batch", median(batched)),
+        Figure(subject.name, f"{name}: first with the style inverted for the library", median(apart), most=0.70),
     ]
 
 

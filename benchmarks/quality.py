@@ -146,16 +146,17 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--demo", action="store_true", help="the demo weights at 128 px, presets only")
+    parser.add_argument("--small", action="store_true", help="the small weights at 64 px instead of the demo's at 128")
+    parser.add_argument("--presets", action="store_true", help="leave out the rows that no bound looks at")
     parser.add_argument("--weights", type=Path, help="another weights file")
     parser.add_argument("--size", type=int, help="pixels")
     parser.add_argument("--pairs", type=int, default=72)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()
-    options.weights = options.weights or (DEMO if options.demo else SMALL)
-    options.size = options.size or (128 if options.demo else 64)
-    table = [row for row in rows() if not options.demo or row.headline]
+    options.weights = options.weights or (SMALL if options.small else DEMO)
+    options.size = options.size or (64 if options.small else 128)
+    table = [row for row in rows() if row.headline or not options.presets]
     work = study(options)  # trains the classifiers before the workers need them
     jobs = [(row, s) for row in table for s in row.sets]
     fresh = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork

@@ -60,7 +60,7 @@ class MeanOfStyle:
 @dataclass(frozen=True)
 class Setting:
     """One way through the network. `rule` None is standard attention; `steps` are the first and last (exclusive) of
-    the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours (Reinhard)
+    the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours (Monge-Kantorovich)
     before it is inverted. Peers have no `texture`."""
 
     rule: FusionRule | None = None
@@ -105,7 +105,7 @@ class Picture:
 @dataclass(frozen=True)
 class Row:
     """A line of the table. `curve`: the trade-off curve that it lies on; `label`: the dial's value there; `preset`: the
-    row that stands for its curve's method as published, or as our nodes come; `headline`: measured at 128 px too."""
+    row that stands for its curve's method as published, or as our nodes come; `headline`: a bound looks at it."""
 
     name: str
     method: Setting | Picture | Literal["content", "truth", "codec"]
@@ -218,8 +218,8 @@ def _sweeps() -> list[Row]:
     changes["sum of content and style attention"] = Setting(
         Sum((replace(MATCHED, keys="content"), MATCHED), (0.5, 0.5))
     )
-    changes |= {f"paper, match, beta {b:g}": replace(stored, rule=FeatureFusion(1 - b, b)) for b in BETAS}
-    changes |= {
+    betas = {f"paper, match, beta {b:g}": replace(stored, rule=FeatureFusion(1 - b, b)) for b in BETAS}
+    changes |= betas | {
         f"matched, beta {b:g}": replace(DEFAULT, rule=replace(MATCHED, alpha=1 - b, beta=b)) for b in (0.2, 0.6)
     }
     changes |= {f"temperature {t:g}": replace(DEFAULT, rule=replace(MATCHED, temperature=t)) for t in (0.7, 1.5)}
@@ -232,4 +232,4 @@ def _sweeps() -> list[Row]:
     changes |= {f"texture {t:g}": replace(DEFAULT, texture=t) for t in (0.0, 0.5, 1.0)}
     changes["StyleID, color match"] = Setting(STYLEID)
     changes["MasaCtrl, color match"] = Setting(LIVE)
-    return [Row(name, setting, headline=False, sets=("aligned",)) for name, setting in changes.items()]
+    return [Row(name, setting, headline=name in betas, sets=("aligned",)) for name, setting in changes.items()]

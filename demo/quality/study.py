@@ -20,7 +20,7 @@ from ..network import Network
 from ..render.fields import Field
 from ..render.styles import KINDS
 from . import measures
-from .classical import reinhard
+from .classical import monge_kantorovich
 from .classifiers import Classifiers
 from .methods import Row, Setting
 from .pairs import IDENTITIES, Pair
@@ -91,7 +91,8 @@ class Study:
             if what == "content":
                 images = [pair.content for pair in pairs]
             elif what.endswith(" colours"):
-                images = [reinhard(pair.content, getattr(pair, what.removesuffix(" colours"))) for pair in pairs]
+                references = what.removesuffix(" colours")
+                images = [monge_kantorovich(pair.content, getattr(pair, references)) for pair in pairs]
             else:
                 images = [getattr(pair, what) for pair in pairs]
             self._banks[what, group] = self.network.invert(_planes(images), self.steps)

@@ -8,7 +8,7 @@ import pytest
 
 from demo.quality import classifiers
 from demo.quality import pairs as pairing
-from demo.quality.classical import match_histograms, patch_texture, reinhard
+from demo.quality.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
 from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
 from demo.quality.pairs import Pair, pairs, photographs
 from demo.quality.sheet import sheet
@@ -100,11 +100,21 @@ def test_structure_falls_when_the_drawing_goes(rows):
 # Baselines
 
 
-def test_reinhard_moves_colours_and_keeps_the_drawing(rows):
+@pytest.mark.parametrize("recolor", [reinhard, monge_kantorovich])
+def test_a_transfer_of_colours_keeps_the_drawing(recolor, rows):
     for row in rows[:4]:
-        result = reinhard(row.content, row.misaligned)
+        result = recolor(row.content, row.misaligned)
         assert color_distance(result, row.misaligned) < 0.6 * color_distance(row.content, row.misaligned)
         assert gradient_ssim(result, row.content) > 0.6
+
+
+def test_monge_kantorovich_takes_mean_and_covariance(rows):
+    r = np.random.default_rng(0)
+    greys = [0.5 + 0.06 * (r.normal(size=(32, 32, 3)) @ r.normal(size=(3, 3))) for _ in range(2)]  # within 0..1
+    content, style = (np.clip(image, 0, 1).astype(np.float32) for image in greys)
+    result, wanted = (lab(image).reshape(-1, 3) for image in (monge_kantorovich(content, style), style))
+    np.testing.assert_allclose(result.mean(0), wanted.mean(0), atol=0.5)
+    np.testing.assert_allclose(np.cov(result.T), np.cov(wanted.T), rtol=0.05, atol=0.05 * np.var(wanted))
 
 
 def test_histograms_match(rows):
