@@ -137,6 +137,50 @@ class StandardAttention:
         return [Branch(live)]
 
 
+@dataclass(frozen=True)
+class MeanOfStyle:
+    """All tokens of the style weighed alike. ``Sum((rule, MeanOfStyle()), (f, 1 - f))`` scales an attention's contrast
+    by f: ``f P + (1 - f) / S`` of cross-image attention (arXiv 2311.03335), without its clipping to 0..1.
+    """
+
+    @property
+    def reads(self) -> frozenset[Role]:
+        return frozenset({"style"})
+
+    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+        return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A weighted sum of the attentions of several rules.
+
+    ``weights``, one for each rule, sum to 1 (else ``ValueError``) and may lie outside of 0..1. With weights ``(1 - g,
+    g)``, of the content's queries and of the running image's, that is PortraitDiffusion (arXiv 2312.02212).
+    """
+
+    rules: tuple[FusionRule, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.rules) != len(self.weights) or not math.isclose(sum(self.weights), 1.0, abs_tol=1e-3):
+            weights = ", ".join(f"{weight:g}" for weight in self.weights)
+            raise ValueError(
+                f"A sum of {len(self.rules)} rules needs as many weights, which sum to 1; got {weights or 'none'}."
+            )
+
+    @property
+    def reads(self) -> frozenset[Role]:
+        return frozenset[Role]().union(*(rule.reads for rule in self.rules))
+
+    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+        return [
+            Branch(branch.inputs, weight * branch.weight)
+            for rule, weight in zip(self.rules, self.weights, strict=True)
+            for branch in rule(live, content, style)
+        ]
+
+
 def with_strength(branches: Sequence[Branch], live: AttentionInputs, strength: float | Tensor) -> Sequence[Branch]:
     """Blend ``branches`` with the unpatched attention: 0 is unpatched, 1 the rule, above 1 extrapolates.
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, FusionRule, Role
+from magicstyle_core.fusion import FeatureFusion, FusionRule, MeanOfStyle, Sum
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow
 
@@ -27,41 +26,10 @@ Color = Literal["match", "adain", "none"]
 
 
 @dataclass(frozen=True)
-class Sum:
-    """A weighted sum of rules; weights sum to 1."""
-
-    rules: tuple[FusionRule, ...]
-    weights: tuple[float, ...]
-
-    @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset[Role]().union(*(rule.reads for rule in self.rules))
-
-    def __call__(self, live, content, style) -> Sequence[Branch]:
-        return [
-            Branch(branch.inputs, weight * branch.weight)
-            for rule, weight in zip(self.rules, self.weights, strict=True)
-            for branch in rule(live, content, style)
-        ]
-
-
-@dataclass(frozen=True)
-class MeanOfStyle:
-    """Attention that weighs all style tokens alike: with it, `Sum` sharpens or flattens another attention."""
-
-    @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset({"style"})
-
-    def __call__(self, live, content, style) -> Sequence[Branch]:
-        return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]
-
-
-@dataclass(frozen=True)
 class Setting:
     """One way through the network. `rule` None is standard attention; `steps` are the first and last (exclusive) of
-    the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours (Monge-Kantorovich)
-    before it is inverted. Peers have no `texture`."""
+    the way back in which the rule acts, as fractions; `recolor` gives the content the style's colours before it is
+    inverted (Monge-Kantorovich). Peers have no `texture`."""
 
     rule: FusionRule | None = None
     color: Color = "match"

@@ -3,15 +3,13 @@
 Each formula reads projections of the running image (live), the content and the style, as in the paper.
 """
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from denoisers import select, smooth_latent
 from formulas import attend, scenes
 
 from magicstyle_core.attention import FusionPatch
-from magicstyle_core.fusion import Branch, FeatureFusion, StandardAttention
+from magicstyle_core.fusion import FeatureFusion, MeanOfStyle, StandardAttention, Sum
 
 STEP = 3
 
@@ -26,25 +24,6 @@ def layers(model, content, style):
         return [scene for _, scene in scenes(patched, running, content, style, STEP)]
 
     return evaluate
-
-
-@dataclass(frozen=True)
-class Sum:
-    """A weighted sum of rules: how variants with two attentions are written."""
-
-    rules: tuple
-    weights: tuple
-
-    @property
-    def reads(self):
-        return frozenset({"content", "style"})
-
-    def __call__(self, live, content, style):
-        return [
-            Branch(branch.inputs, weight * branch.weight)
-            for rule, weight in zip(self.rules, self.weights, strict=True)
-            for branch in rule(live, content, style)
-        ]
 
 
 @pytest.mark.parametrize(("gamma", "temperature"), [(0.75, 1.5), (0.3, 1.5), (1.0, 1.0), (0.0, 1.0)])
@@ -87,13 +66,14 @@ def test_masactrl_union_and_style_aligned_without_adain(layers):
         scene.expect(out.transpose(1, 2).flatten(2))
 
 
-def test_cross_image_attention_without_contrast(layers):
-    """arXiv 2311.03335 with contrast f = 1: f P + (1 - f) / S is P."""
-    contrast = 1.0
-    for scene in layers(FeatureFusion(alpha=0, beta=1, queries="live")):
+@pytest.mark.parametrize("contrast", [1.0, 1.67, 0.5])
+def test_cross_image_attention(layers, contrast):
+    """arXiv 2311.03335 without its clipping: every weight of the style's tokens is moved away from their mean."""
+    for scene in layers(Sum((FeatureFusion(alpha=0, beta=1, queries="live"), MeanOfStyle()), (contrast, 1 - contrast))):
         probabilities = torch.softmax(scene.live.q @ scene.style.k.mT / scene.live.q.shape[-1] ** 0.5, -1)
-        contrasted = contrast * probabilities + (1 - contrast) * probabilities.mean(-1, keepdim=True)
-        scene.expect((contrasted.clip(0, 1) @ scene.style.v).transpose(1, 2).flatten(2))
+        contrasted = contrast * (probabilities - probabilities.mean(-1, keepdim=True))
+        out = (contrasted + probabilities.mean(-1, keepdim=True)) @ scene.style.v
+        scene.expect(out.transpose(1, 2).flatten(2))
 
 
 @pytest.mark.parametrize("mix", [1.0, 0.7])
@@ -128,3 +108,14 @@ def test_a_sum_of_two_attentions(layers, share):
 def test_the_ablation_without_fused_attention(layers):
     for scene in layers(StandardAttention()):
         scene.expect(attend(*scene.live))
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.6), (1.0,), ()])
+def test_a_sum_without_a_weight_for_every_rule_is_refused(weights):
+    with pytest.raises(ValueError, match="sum to 1"):
+        Sum((FeatureFusion(), StandardAttention()), weights)
+
+
+def test_a_sum_reads_what_its_rules_read():
+    assert Sum((StandardAttention(), MeanOfStyle()), (0.5, 0.5)).reads == {"style"}
+    assert Sum((FeatureFusion(), MeanOfStyle()), (0.5, 0.5)).reads == {"content", "style"}
