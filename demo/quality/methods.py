@@ -158,8 +158,8 @@ def _own() -> list[Row]:
             changed, preset = at_strength(setting, strength), strength == 1
             row = Row(f"{name}, strength {strength:g}", changed, name, f"{strength:g}", preset)
             table.append(replace(row, headline=preset or (setting is DEFAULT and strength in (0.5, 1.5))))
-    table.append(Row("MagicStyle, recoloured", replace(DEFAULT, recolor=True), GENTLE, "0", True))
     table += [Row(f"MagicStyle, recoloured, from {s:.0%}", gentle(s), GENTLE, f"{s:g}") for s in STARTS]
+    table.append(Row("MagicStyle, recoloured", replace(DEFAULT, recolor=True), GENTLE, "0", True))
     return table
 
 
