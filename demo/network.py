@@ -14,13 +14,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from magicstyle_core.attention import BlendPatch, CapturePatch, FusionPatch
+from magicstyle_core.attention import CapturePatch, FusionPatch
 from magicstyle_core.bank import FeatureBank, ModelFingerprint
+from magicstyle_core.branches import with_forward
 from magicstyle_core.codec import PatchCodec
 from magicstyle_core.color import adain, transport
 from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
@@ -65,15 +66,15 @@ class Network:
         """All self-attention layers."""
         return LayerSelection(self.unet.attention_layers())
 
-    def denoiser(self, inputs: Sequence[Callable] = (), outputs: Sequence[Callable] = ()) -> Denoiser:
-        """The network with patches before (`attn1_patch`) and after (`attn1_output_patch`) self-attention."""
-        patches = {"attn1_patch": list(inputs), "attn1_output_patch": list(outputs)}
+    def denoiser(self, patches: Sequence[Callable] = ()) -> Denoiser:
+        """The network with patches before self-attention (`attn1_patch`)."""
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             timestep = (_SIGMAS[None] - sigma[:, None]).abs().argmin(1)
-            options: dict[str, Any] = {"patches": patches, "sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
+            rows = {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
+            options = with_forward({"patches": {"attn1_patch": patches}, **rows})
             z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-            return x - sigma[:, None, None, None] * self.unet(z, timestep, options if inputs else None)
+            return x - sigma[:, None, None, None] * self.unet(z, timestep, options if patches else None)
 
         return denoise
 
@@ -102,7 +103,7 @@ class Network:
         x = way.latents[-1]
         if color == "adain" and reference is not None:
             x = adain(x, reference[-1], color_strength)
-        denoise = self.denoiser(patches, [BlendPatch()] * len(patches))
+        denoise = self.denoiser(patches)
         down = way.sigmas.flip(0)
         colors = 0.0 if color == "none" else color_strength
         swap = None if reference is None else TextureSwap(reference[0], down, texture, colors)

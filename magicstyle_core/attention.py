@@ -7,27 +7,22 @@ by chunk. They never change: what differs from call to call arrives in ``extra_o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from .bank import FeatureBank
+from .bank import FeatureBank, Fetched, Kept, Lookup, Reading
+from .branches import FORWARD, Forward
 from .features import Feature, PackedFeature
-from .fusion import AttentionInputs, Branch, FusionRule, Role, with_strength
+from .fusion import AttentionInputs, FusionRule, Moment, Role, with_strength
 from .layers import LayerKey, LayerSelection
 from .recording import FeatureRecorder
 from .schedule import SigmaWindow
 
-# Where the adapter puts a Call, and where FusionPatch leaves weights for the BlendPatch of the same layer.
-CALL = "magicstyle_call"
-BLENDS = "magicstyle_blends"
-# Branches of different token counts run side by side if repeating their keys makes them equal at this cost.
-MAX_REPEAT = 8
+CALL = "magicstyle_call"  # where the adapter puts a Call
 
 
 @dataclass(frozen=True)
@@ -40,7 +35,7 @@ class Call:
 
     sigma: float
     roles: Mapping[Any, str] = field(default_factory=dict)
-    features: Mapping[FeatureBank, Mapping[LayerKey, PackedFeature]] = field(default_factory=dict)
+    features: Fetched = field(default_factory=dict)
 
 
 def _call(extra_options: Mapping[str, Any]) -> Call:
@@ -104,9 +99,9 @@ class LivePatch:
 class FusionPatch:
     """Replaces the inputs of self-attention by what ``rule`` makes of them and of two banks.
 
-    ``strength`` blends with the unpatched attention; ``rows="positive"`` leaves negative conditionings as
-    they are. Where more than one attention is needed, they run stacked along rows, branch by branch, and the
-    :class:`BlendPatch` installed with this patch sums them up.
+    ``strength`` blends with the unpatched attention; ``rows="positive"`` leaves negative conditionings as they are;
+    ``lookup`` says what is read between two steps of a bank. What a rule makes runs as :mod:`.branches` describe, so
+    the options need a Forward. Layers whose attention another node replaces are left to that node.
     """
 
     rule: FusionRule
@@ -116,21 +111,23 @@ class FusionPatch:
     strength: float = 1.0
     window: SigmaWindow = SigmaWindow()
     rows: Literal["all", "positive"] = "all"
+    lookup: Lookup = "nearest"
 
     def __call__(
         self, n: Tensor, context: Tensor, value: Tensor, extra_options: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
         key, call = _layer_key(extra_options), _call(extra_options)
-        if self.strength == 0 or key not in self.layers:
+        forward: Forward = extra_options[FORWARD]
+        if self.strength == 0 or key not in self.layers or forward.is_replaced(key):
             return n, context, value
         strength = self._row_strength(n, call, extra_options)
         if strength is None:
             return n, context, value
-        steps = self.steps_at(call.sigma)
-        if steps is None:
+        readings = self.readings_at(call.sigma)
+        if readings is None:
             return n, context, value
         live, grid = AttentionInputs(n, context, value), _token_grid(n, extra_options)
-        features = {role: self._feature(role, steps[role], key, call, live, extra_options) for role in steps}
+        features = {role: self._feature(role, readings[role], key, call, live, extra_options) for role in readings}
         nothing = Feature(n[:, :0], grid)  # for what the rule does not read
         content, style = (features.get(role, nothing) for role in ("content", "style"))
         if content.grid != grid:
@@ -138,7 +135,8 @@ class FusionPatch:
                 f"The content was inverted with {content.grid[0]}x{content.grid[1]} tokens at layer {key}, the "
                 f"running latent has {grid[0]}x{grid[1]}. Sample at the content's size, without area conditioning."
             )
-        return _stack(with_strength(self.rule(live, content, style), live, strength), extra_options)
+        branches = self.rule(live, content, style, self.moment_at(call.sigma))
+        return forward.stack(key, with_strength(branches, live, strength), live)
 
     @cached_property
     def banks(self) -> Mapping[Role, FeatureBank]:
@@ -146,32 +144,31 @@ class FusionPatch:
         both: dict[Role, FeatureBank] = {"content": self.content, "style": self.style}
         return {role: bank for role, bank in both.items() if role in self.rule.reads}
 
-    def steps_at(self, sigma: float) -> dict[Role, int] | None:
-        """The step to read of each bank at ``sigma``; None where the patch does not act."""
+    def readings_at(self, sigma: float) -> dict[Role, Reading] | None:
+        """What to read of each bank at ``sigma``; None where the patch does not act."""
         if self.strength == 0 or sigma not in self.window:
             return None
-        steps: dict[Role, int] = {}
-        for role, bank in self.banks.items():
-            step = bank.step_at(sigma)
-            if step is None:
-                return None
-            steps[role] = step
-        return steps
+        readings: dict[Role, Reading] = {
+            role: bank.reading_at(sigma, self.lookup) for role, bank in self.banks.items()
+        }
+        return readings if all(readings.values()) else None
+
+    def moment_at(self, sigma: float) -> Moment:
+        """Where ``sigma`` lies on the content's way back."""
+        steps = self.content.trajectory.steps
+        return Moment(steps - self.content.step_at(sigma), steps)
 
     def _feature(
         self,
         role: Role,
-        step: int,
+        reading: Reading,
         key: LayerKey,
         call: Call,
         live: AttentionInputs,
         extra_options: Mapping[str, Any],
     ) -> Feature:
         """Feature with one row for each row of the running batch."""
-        bank = self.banks[role]
-        at_hand = call.features.get(bank)
-        packed = bank.stored(step, key) if at_hand is None else at_hand[key]
-        hidden, grid = packed.unpack(like=live.query)
+        hidden, grid = self._read(self.banks[role], reading, key, call, live.query)
         rows, images = len(live.query), extra_options["activations_shape"][0] // _chunks(extra_options)
         if len(hidden) == 1:
             return Feature(hidden.expand(rows, -1, -1), grid)
@@ -181,6 +178,18 @@ class FusionPatch:
                 f"Give one {role}, or as many as there are latents in the batch."
             )
         return Feature(hidden.repeat(rows // images, 1, 1), grid)
+
+    def _read(self, bank: FeatureBank, reading: Reading, key: LayerKey, call: Call, like: Tensor) -> Feature:
+        """The mean of the steps of ``reading`` by their shares; of one step, that step."""
+        features = []
+        for step in reading:
+            at_hand = call.features.get(Kept(bank, step))
+            packed = bank.stored(step, key) if at_hand is None else at_hand[key]
+            features.append(packed.unpack(like))
+        if len(features) == 1:
+            return features[0]
+        parts = [feature.hidden * share for feature, share in zip(features, reading.values(), strict=True)]
+        return Feature(sum(parts[1:], parts[0]), features[0].grid)
 
     def _row_strength(self, n: Tensor, call: Call, extra_options: Mapping[str, Any]) -> float | Tensor | None:
         """Strength of the rows: one number if it is the same for all, None if it is 0 for all."""
@@ -194,48 +203,6 @@ class FusionPatch:
         images = extra_options["activations_shape"][0] // len(styled)
         chunks = n.new_tensor(styled).repeat_interleave(images) * self.strength
         return chunks.repeat(len(n) // len(chunks)).view(-1, 1, 1)
-
-
-@dataclass(frozen=True)
-class BlendPatch:
-    """``attn1_output_patch`` that sums the branches which a FusionPatch stacked: ``(k*R,T,C) -> (R,T,C)``.
-
-    The sum may follow the output projection because that is affine and the weights sum to 1.
-    """
-
-    def __call__(self, n: Tensor, extra_options: dict[str, Any]) -> Tensor:
-        blends = extra_options.get(BLENDS)
-        if not blends:
-            return n
-        # Last in, first out: with two patches on one layer, the later one stacked the rows of the earlier.
-        weights: Sequence[float | Tensor] = blends.pop()
-        first, *others = (out * weight for out, weight in zip(n.chunk(len(weights)), weights, strict=True))
-        return sum(others, first)
-
-
-def _stack(branches: Sequence[Branch], extra_options: dict[str, Any]) -> AttentionInputs:
-    if len(branches) == 1:
-        return branches[0].inputs
-    counts = [branch.inputs.key.shape[1] for branch in branches]
-    tokens, largest = math.lcm(*counts), max(counts)
-    if tokens > MAX_REPEAT * largest:
-        raise ValueError(
-            f"Blending attentions over {' and '.join(map(str, counts))} tokens at layer {_layer_key(extra_options)} "
-            f"would repeat them {tokens // largest} times. Resize the style picture to the portrait's size, or set "
-            "strength to 1 and rows to all."
-        )
-    # The host hands the same dict to all patches of one layer in one evaluation, and a fresh one to the next.
-    extra_options.setdefault(BLENDS, []).append([branch.weight for branch in branches])
-    # Softmax over keys that are all repeated equally often is the softmax over the keys.
-    return AttentionInputs(
-        torch.cat([branch.inputs.query for branch in branches]),
-        torch.cat([_repeat(branch.inputs.key, tokens) for branch in branches]),
-        torch.cat([_repeat(branch.inputs.value, tokens) for branch in branches]),
-    )
-
-
-def _repeat(hidden: Tensor, tokens: int) -> Tensor:
-    return hidden.repeat(1, tokens // hidden.shape[1], 1)
 
 
 def _chunks(extra_options: Mapping[str, Any]) -> int:

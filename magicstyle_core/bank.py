@@ -5,18 +5,23 @@ A bank has no role: *content* and *style* are what a caller does with it. It nev
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .features import PRECISIONS, Feature, PackedFeature, size_of
 from .layers import AttentionLayer, LayerKey, describe
-from .schedule import SIGMA_TOLERANCE, find_step, format_sigmas
-from .storage import FeatureStore, MemoryStore, Place
+from .schedule import SIGMA_TOLERANCE, find_step, format_sigmas, place_of
+from .storage import FeatureStore, LiveStore, MemoryStore, Place
+
+# How features are found between two steps of a bank, and what is read then: steps and their shares, which sum to 1.
+Lookup = Literal["nearest", "interpolate"]
+Reading = Mapping[int, float]
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,13 @@ class Trajectory:
     def size(self) -> tuple[int, int]:
         """Latent size ``(H, W)``."""
         return self.latents.shape[3], self.latents.shape[4]
+
+    def at(self, sigma: float) -> Tensor:
+        """The latents ``(B,C,H,W)`` at any sigma: steps go straight, so between two of them on the line."""
+        up = self.sigmas.tolist()
+        above = min(max(bisect_left(up, sigma), 1), self.steps)
+        share = min((sigma - up[above - 1]) / (up[above] - up[above - 1]), 1.0)
+        return torch.lerp(self.latents[above - 1], self.latents[above], share)
 
     def images(self, rows: slice) -> Trajectory:
         """The same trajectory for some images of the batch."""
@@ -102,6 +114,17 @@ class ModelFingerprint(NamedTuple):
         )
 
 
+class Kept(NamedTuple):
+    """The features of one step of one bank."""
+
+    bank: FeatureBank
+    step: int
+
+
+# Features that are at hand beside a bank's own store.
+Fetched = Mapping[Kept, Mapping[LayerKey, PackedFeature]]
+
+
 class FeatureBank:
     """Trajectory and features of a batch of ``B`` images; immutable.
 
@@ -134,19 +157,28 @@ class FeatureBank:
         """Feature of one kept step and layer, with the device and dtype of ``like``."""
         return self.stored(step, key).unpack(like)
 
-    def step_at(self, sigma: float) -> int | None:
-        """The kept step to read at ``sigma``, or None outside of the window in which steps were kept.
+    def step_at(self, sigma: float) -> int:
+        """The step of the schedule, 1 to N, whose sigma is the nearest to ``sigma`` > 0 by its logarithm."""
+        return round(place_of(self.trajectory.sigmas, sigma))
 
-        ``ValueError`` if ``sigma`` is not on the bank's schedule.
+    def reading_at(self, sigma: float, lookup: Lookup = "nearest") -> Reading:
+        """The kept steps to read at ``sigma`` and their shares; none outside of the window in which steps were kept.
+
+        ``"nearest"`` reads one step; ``"interpolate"`` two where ``sigma`` is between two of them. A live bank is
+        always where its trajectory was at ``sigma``, and gives that as one step.
         """
-        step = find_step(self.trajectory.sigmas, sigma)
-        if not step:
-            raise ValueError(
-                f"The bank holds no features for sigma {sigma:.4g}; it holds "
-                f"{format_sigmas(self.trajectory.sigmas[1:].flip(0))}. Sample with the sigmas of Bank Schedule, by "
-                "the Fused Sampler or one that stays on them (euler, ddim)."
-            )
-        return self.kept_for.get(step)
+        place = place_of(self.trajectory.sigmas, sigma)
+        low = int(place)
+        if low == place or lookup == "nearest" or isinstance(self.store, LiveStore):
+            shares = {round(place): 1.0}
+        else:
+            shares = {low: low + 1 - place, low + 1: place - low}
+        kept: dict[int, float] = {}
+        for step, share in shares.items():
+            if step in self.kept_for:
+                kept[self.kept_for[step]] = kept.get(self.kept_for[step], 0.0) + share
+        whole = sum(kept.values())
+        return {step: share / whole for step, share in kept.items()}
 
     @property
     def bytes(self) -> int:

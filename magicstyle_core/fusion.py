@@ -30,11 +30,37 @@ class AttentionInputs(NamedTuple):
     value: Tensor
 
 
+class Plain(Protocol):
+    """The host's attention on projected ``q (R,T,C)``, ``k (R,S,C)``, ``v (R,S,C)``, heads side by side in C."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
+
+
+class Attention(Protocol):
+    """What a branch does with its projections where ``softmax(Q K^T / sqrt(d)) V`` is not enough: ``(R,T,C)``."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor: ...
+
+
 class Branch(NamedTuple):
-    """One attention of a weighted sum. ``weight`` is a number or ``(B or 1, T or 1, 1)``."""
+    """One attention of a weighted sum. ``weight`` is a number or ``(B or 1, T or 1, 1)``; ``attention`` None is the
+    host's."""
 
     inputs: AttentionInputs
     weight: float | Tensor = 1.0
+    attention: Attention | None = None
+
+
+class Moment(NamedTuple):
+    """Where on the way back the network is evaluated: ``step`` of ``steps``, counted from 0 at the noise."""
+
+    step: int
+    steps: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the way that is done, 0 at the noise."""
+        return self.step / self.steps
 
 
 class FusionRule(Protocol):
@@ -48,7 +74,9 @@ class FusionRule(Protocol):
     @property
     def reads(self) -> frozenset[Role]: ...
 
-    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]: ...
+    def __call__(
+        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
+    ) -> Sequence[Branch]: ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +123,9 @@ class FeatureFusion:
         }
         return frozenset(role for role in read if read[role])
 
-    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+    def __call__(
+        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
+    ) -> Sequence[Branch]:
         query = self._query(live, content, style)
         match self.keys:
             case "style":
@@ -133,7 +163,9 @@ class StandardAttention:
     def reads(self) -> frozenset[Role]:
         return frozenset()
 
-    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+    def __call__(
+        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
+    ) -> Sequence[Branch]:
         return [Branch(live)]
 
 
@@ -147,7 +179,9 @@ class MeanOfStyle:
     def reads(self) -> frozenset[Role]:
         return frozenset({"style"})
 
-    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+    def __call__(
+        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
+    ) -> Sequence[Branch]:
         return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]
 
 
@@ -173,11 +207,13 @@ class Sum:
     def reads(self) -> frozenset[Role]:
         return frozenset[Role]().union(*(rule.reads for rule in self.rules))
 
-    def __call__(self, live: AttentionInputs, content: Feature, style: Feature) -> Sequence[Branch]:
+    def __call__(
+        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
+    ) -> Sequence[Branch]:
         return [
-            Branch(branch.inputs, weight * branch.weight)
+            branch._replace(weight=weight * branch.weight)
             for rule, weight in zip(self.rules, self.weights, strict=True)
-            for branch in rule(live, content, style)
+            for branch in rule(live, content, style, moment)
         ]
 
 
@@ -188,4 +224,4 @@ def with_strength(branches: Sequence[Branch], live: AttentionInputs, strength: f
     """
     if not isinstance(strength, Tensor) and strength == 1:
         return branches
-    return [*(Branch(inputs, weight * strength) for inputs, weight in branches), Branch(live, 1 - strength)]
+    return [*(branch._replace(weight=branch.weight * strength) for branch in branches), Branch(live, 1 - strength)]

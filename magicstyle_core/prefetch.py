@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from .attention import FusionPatch
-from .bank import FeatureBank
+from .bank import Fetched, Kept
 from .features import PackedFeature
 from .layers import LayerKey
-from .schedule import find_step
+from .schedule import SIGMA_TOLERANCE
 from .storage import LiveStore
-
-Fetched = Mapping[FeatureBank, Mapping[LayerKey, PackedFeature]]
-
-
-class Load(NamedTuple):
-    """One step of one bank."""
-
-    bank: FeatureBank
-    step: int
 
 
 class Transfer(Protocol):
@@ -55,54 +46,51 @@ class CudaTransfer:
 
 
 class Prefetcher:
-    """Features that ``patches`` will read, on the device one step ahead; belongs to one run of a sampler.
+    """Features that ``patches`` will read, on the device one step ahead; belongs to one run over ``sigmas``.
 
-    At most two steps of each bank are on the device: the one in use, and the next.
+    At most two readings of each bank are on the device: the one in use, and the next; a reading is one step, or two
+    where patches interpolate.
     """
 
-    def __init__(self, patches: Sequence[FusionPatch], transfer: Transfer) -> None:
-        self._patches, self._transfer = patches, transfer
-        self._started: dict[Load, Any] = {}
-        self._here: dict[Load, Mapping[LayerKey, PackedFeature]] = {}
+    def __init__(self, patches: Sequence[FusionPatch], sigmas: Sequence[float], transfer: Transfer) -> None:
+        self._patches, self._sigmas, self._transfer = patches, tuple(sigmas), transfer
+        self._started: dict[Kept, Any] = {}
+        self._here: dict[Kept, Mapping[LayerKey, PackedFeature]] = {}
 
     def at(self, sigma: float) -> Fetched:
         """Features of the evaluation at ``sigma``; sets off those of the sampling step that follows."""
         wanted = self._wanted(sigma)
-        self._here = {load: here for load, here in self._here.items() if load in wanted}
-        for load, keys in wanted.items():
-            if load not in self._here:
-                started = self._started.pop(load, None) or self._start(load, keys)
-                self._here[load] = self._transfer.finish(started)
+        self._here = {kept: here for kept, here in self._here.items() if kept in wanted}
+        for kept, keys in wanted.items():
+            if kept not in self._here:
+                started = self._started.pop(kept, None) or self._start(kept, keys)
+                self._here[kept] = self._transfer.finish(started)
         following = self._wanted(self._after(sigma))
-        self._started = {load: started for load, started in self._started.items() if load in following}
-        for load, keys in following.items():
-            if load not in self._here and load not in self._started:
-                self._started[load] = self._start(load, keys)
-        return {load.bank: here for load, here in self._here.items() if load in wanted}
+        self._started = {kept: started for kept, started in self._started.items() if kept in following}
+        for kept, keys in following.items():
+            if kept not in self._here and kept not in self._started:
+                self._started[kept] = self._start(kept, keys)
+        return dict(self._here)
 
     def drop(self) -> None:
         """Let go of everything on the device."""
         self._started.clear()
         self._here.clear()
 
-    def _start(self, load: Load, keys: Sequence[LayerKey]) -> Any:
-        return self._transfer.start({key: load.bank.stored(load.step, key) for key in keys})
+    def _start(self, kept: Kept, keys: Sequence[LayerKey]) -> Any:
+        return self._transfer.start({key: kept.bank.stored(kept.step, key) for key in keys})
 
-    def _wanted(self, sigma: float) -> dict[Load, list[LayerKey]]:
+    def _wanted(self, sigma: float) -> dict[Kept, list[LayerKey]]:
         """What the patches read at ``sigma``, but for banks whose features are nowhere."""
-        wanted: dict[Load, list[LayerKey]] = {}
+        wanted: dict[Kept, list[LayerKey]] = {}
         for patch in self._patches if sigma > 0 else ():
-            banks, steps = patch.banks, patch.steps_at(sigma) or {}
-            for role, step in steps.items():
-                if not isinstance(banks[role].store, LiveStore):
-                    keys = wanted.setdefault(Load(banks[role], step), [])
-                    keys += [layer.key for layer in patch.layers if layer.key not in keys]
+            for role, reading in (patch.readings_at(sigma) or {}).items():
+                if not isinstance(patch.banks[role].store, LiveStore):
+                    for step in reading:
+                        keys = wanted.setdefault(Kept(patch.banks[role], step), [])
+                        keys += [layer.key for layer in patch.layers if layer.key not in keys]
         return wanted
 
     def _after(self, sigma: float) -> float:
-        """The next lower sigma of the schedule; 0 at its end."""
-        for patch in self._patches:
-            sigmas = patch.style.trajectory.sigmas
-            if step := find_step(sigmas, sigma):
-                return float(sigmas[step - 1])
-        return 0.0
+        """The next lower sigma of the run's schedule; 0 at its end."""
+        return max((later for later in self._sigmas if later < sigma * (1 - SIGMA_TOLERANCE)), default=0.0)

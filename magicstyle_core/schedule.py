@@ -55,6 +55,22 @@ def find_step(sigmas: Tensor, sigma: float) -> int | None:
     return nearest if nearest is not None and distances[nearest] < SIGMA_TOLERANCE else None
 
 
+def place_of(sigmas: Tensor, sigma: float) -> float:
+    """Where ``sigma`` lies between the positive entries of the ascending ``sigmas (N+1,)``, in log sigma: 1 to N.
+
+    An index if it is one of them within tolerance; the nearest end if it lies outside.
+    """
+    step = find_step(sigmas, sigma)
+    if step:
+        return float(step)
+    values = sigmas.tolist()
+    above = bisect_left(values, sigma)
+    if above <= 1 or above == len(values):
+        return float(min(max(above, 1), len(values) - 1))
+    low, high = values[above - 1], values[above]
+    return above - 1 + math.log(sigma / low) / math.log(high / low)
+
+
 def format_sigmas(sigmas: Tensor) -> str:
     """``14.61, 9.72, ... 0.03, 0 (21 values)``: short enough for an error message."""
     values = [f"{value:.4g}" for value in sigmas.tolist()]

@@ -8,8 +8,8 @@ import torch
 
 from comfy_api.latest import io
 
-from ..magicstyle_core.attention import BlendPatch, FusionPatch
-from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.attention import FusionPatch
+from ..magicstyle_core.bank import FeatureBank, Lookup
 from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
 from ..magicstyle_core.layers import AttentionLayer, LayerSelection, describe
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
@@ -72,6 +72,10 @@ class FFAAttentionPatch(io.ComfyNode):
                     "rows", options=["all", "positive"], default="all", advanced=True,
                     tooltip="At cfg above 1: fuse for positive and negative prompt alike, or only for the positive one, which lets guidance amplify the style.",
                 ),
+                io.Combo.Input(
+                    "between_steps", options=list(get_args(Lookup)), default="nearest", advanced=True, optional=True,
+                    tooltip="Only for samplers that leave the banks' noise levels (heun, dpmpp_2m, another scheduler or number of steps). nearest: read the nearest step. interpolate: mix the two steps around, which is smoother and reads twice as much.",
+                ),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="A patched copy; the input model stays as it is.")],
         )
@@ -90,7 +94,7 @@ class FFAAttentionPatch(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
-        keys, queries, temperature, layers, rows,
+        keys, queries, temperature, layers, rows, between_steps="nearest",
     ) -> io.NodeOutput:
         window = host.window(model, start_percent, end_percent)
         models.check_model(model, content_bank, "content")
@@ -99,10 +103,9 @@ class FFAAttentionPatch(io.ComfyNode):
         rule = FeatureFusion(alpha, beta, keys, queries, temperature)
         shared = _shared_layers(rule, content_bank, style_bank)
         selection = LayerSelection.parse(layers, shared)
-        patch = FusionPatch(rule, content_bank, style_bank, selection, strength, window, rows)
+        patch = FusionPatch(rule, content_bank, style_bank, selection, strength, window, rows, between_steps)
         patched = with_calls(model)
         patched.set_model_attn1_patch(patch)
-        patched.set_model_attn1_output_patch(BlendPatch())
         return io.NodeOutput(patched)
 
 

@@ -19,11 +19,13 @@ import comfy.sampler_helpers
 import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 
-from ..magicstyle_core.attention import CALL, BlendPatch, Call, FusionPatch, LivePatch
-from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.attention import CALL, Call, FusionPatch, LivePatch
+from ..magicstyle_core.bank import FeatureBank, Fetched, Kept
+from ..magicstyle_core.branches import FORWARD, with_forward
 from ..magicstyle_core.features import PackedFeature
-from ..magicstyle_core.layers import LayerKey, LayerSelection
-from ..magicstyle_core.prefetch import CudaTransfer, Fetched, Prefetcher
+from ..magicstyle_core.layers import LayerKey, LayerSelection, describe
+from ..magicstyle_core.prefetch import CudaTransfer, Prefetcher
+from ..magicstyle_core.schedule import SIGMA_TOLERANCE, find_step, format_sigmas
 from ..magicstyle_core.storage import LiveStore
 from . import host
 
@@ -37,16 +39,23 @@ Wrappers = comfy.patcher_extension.WrappersMP
 def with_calls(model: ModelPatcher) -> ModelPatcher:
     """A clone that tells attention patches the sigma and the roles of each evaluation, and brings them features."""
     clone = model.clone()
-    for kind, wrapper in ((Wrappers.OUTER_SAMPLE, _keep_run), (Wrappers.PREDICT_NOISE, _announce_call)):
+    wrappers = {
+        Wrappers.OUTER_SAMPLE: _keep_run,
+        Wrappers.PREDICT_NOISE: _announce_call,
+        Wrappers.DIFFUSION_MODEL: _fuse,
+    }
+    for kind, wrapper in wrappers.items():
         clone.remove_wrappers_with_key(kind, KEY)
         clone.add_wrapper_with_key(kind, KEY, wrapper)
     return clone
 
 
 def _keep_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    guider = executor.class_obj
+    guider, sigmas = executor.class_obj, args[3]
     options = guider.model_options.setdefault("transformer_options", {})  # the host made a copy for this run
-    run = options[RUN] = Run(_fusion_patches(options), guider.model_patcher.load_device)
+    patches = _fusion_patches(options)
+    _check_schedule(patches, sigmas)
+    run = options[RUN] = Run(patches, sigmas.tolist(), guider.model_patcher.load_device)
     try:
         return executor(*args, **kwargs)
     finally:
@@ -77,6 +86,45 @@ def _announce_call(executor: Any, x: Tensor, timestep: Tensor, model_options: di
     return evaluate()
 
 
+def _fuse(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """DIFFUSION_MODEL wrapper: ``(x, timesteps, context, y, control, transformer_options)``."""
+    options = args[5]
+    patches = _fusion_patches(options)
+    if not patches:
+        return executor(*args, **kwargs)
+    options = with_forward(options)
+    _tell_of_replaced_layers(patches, options)
+    result = executor(*args[:5], options, *args[6:], **kwargs)
+    options[FORWARD].check_all_used()
+    return result
+
+
+def _tell_of_replaced_layers(patches: Sequence[FusionPatch], options: Mapping[str, Any]) -> None:
+    """Once a run: where FFA leaves layers to another node."""
+    run, forward = options.get(RUN), options[FORWARD]
+    if run is None or run.told_of_replaced or not forward.replaced:
+        return
+    lost = [layer for patch in patches for layer in patch.layers if forward.is_replaced(layer.key)]
+    if lost:
+        run.told_of_replaced = True
+        log.info("Another node replaces self-attention at %s: FFA leaves these to it.", describe(lost))
+
+
+def _check_schedule(patches: Sequence[FusionPatch], sigmas: Tensor) -> None:
+    """``ValueError`` if a run visits no noise level of a bank; a word in the log if it visits others than the bank's."""
+    visited = [sigma for sigma in sigmas.tolist() if sigma > 0]
+    for bank in dict.fromkeys(bank for patch in patches if patch.strength for bank in patch.banks.values()):
+        known = bank.trajectory.sigmas[1:]
+        low, high = float(known[0]) * (1 - SIGMA_TOLERANCE), float(known[-1]) * (1 + SIGMA_TOLERANCE)
+        if not any(low <= sigma <= high for sigma in visited):
+            raise ValueError(
+                f"Sampling visits no noise level that the bank holds. Bank: {format_sigmas(known.flip(0))}. Sampling: "
+                f"{format_sigmas(sigmas)}. Sample with the sigmas of Bank Schedule."
+            )
+        if any(find_step(bank.trajectory.sigmas, sigma) is None for sigma in visited):
+            log.info("Sampling visits other noise levels than the bank holds: features of the nearest ones are used.")
+
+
 def _fusion_patches(options: Mapping[str, Any]) -> list[FusionPatch]:
     return [patch for patch in options.get("patches", {}).get("attn1_patch", []) if isinstance(patch, FusionPatch)]
 
@@ -84,11 +132,12 @@ def _fusion_patches(options: Mapping[str, Any]) -> list[FusionPatch]:
 class Run:
     """What one run keeps on the device: features fetched ahead, and conditionings of pictures evaluated live."""
 
-    def __init__(self, patches: Sequence[FusionPatch], device: torch.device) -> None:
-        self._patches = patches
-        self._device = device
-        self._prefetcher = Prefetcher(patches, CudaTransfer(device)) if patches and device.type == "cuda" else None
+    def __init__(self, patches: Sequence[FusionPatch], sigmas: Sequence[float], device: torch.device) -> None:
+        self._prefetcher: Prefetcher | None = None
+        if patches and device.type == "cuda":
+            self._prefetcher = Prefetcher(patches, sigmas, CudaTransfer(device))
         self._live = LiveEvaluation(patches) if any(_live_banks(patches)) else None
+        self.told_of_replaced = False
 
     def features(self, sigma: float, model: Any, timestep: Tensor, model_options: dict) -> Fetched:
         """What of the banks' features is at hand for the evaluation at ``sigma``."""
@@ -128,31 +177,33 @@ class LiveEvaluation:
 
     def at(self, sigma: float, model: Any, timestep: Tensor, model_options: dict) -> Fetched:
         """Features of all live banks that are read at ``sigma``."""
-        batches: dict[Any, dict[FeatureBank, int]] = {}
+        batches: dict[Any, dict[Kept, None]] = {}
         for patch in self._patches:
-            for role, step in (patch.steps_at(sigma) or {}).items():
+            for role, reading in (patch.readings_at(sigma) or {}).items():
                 bank = patch.banks[role]
                 if isinstance(bank.store, LiveStore):
-                    batches.setdefault((bank.trajectory.size, _identity(bank.store)), {})[bank] = step
-        found: dict[FeatureBank, dict[LayerKey, PackedFeature]] = {}
-        for banks in batches.values():
-            found |= self._evaluate(banks, model, timestep, model_options)
+                    pictures = batches.setdefault((bank.trajectory.size, _identity(bank.store)), {})
+                    pictures |= {Kept(bank, step): None for step in reading}
+        found: dict[Kept, Mapping[LayerKey, PackedFeature]] = {}
+        for pictures in batches.values():
+            found |= self._evaluate(list(pictures), sigma, model, timestep, model_options)
         return found
 
     def _evaluate(
-        self, banks: Mapping[FeatureBank, int], model: Any, timestep: Tensor, model_options: dict
-    ) -> dict[FeatureBank, dict[LayerKey, PackedFeature]]:
-        first = next(iter(banks))
-        x = torch.cat([bank.trajectory.latents[step] for bank, step in banks.items()]).to(timestep.device)
+        self, pictures: Sequence[Kept], sigma: float, model: Any, timestep: Tensor, model_options: dict
+    ) -> dict[Kept, dict[LayerKey, PackedFeature]]:
+        banks = [bank for bank, _ in pictures]
+        first = banks[0]
+        x = torch.cat([bank.trajectory.at(sigma) for bank in banks]).to(timestep.device)
         together: dict[LayerKey, PackedFeature] = {}
         options = _without_fusion(model_options, LivePatch(LayerSelection(first.layers), together))
         conds = self._conditioning(first.store, model, x)
         comfy.samplers.calc_cond_batch(model, [conds], x, timestep[:1].expand(len(x)), options)
         sizes = [bank.trajectory.batch for bank in banks]
-        apart: dict[FeatureBank, dict[LayerKey, PackedFeature]] = {bank: {} for bank in banks}
+        apart: dict[Kept, dict[LayerKey, PackedFeature]] = {picture: {} for picture in pictures}
         for key, (hidden, _, grid) in together.items():
-            for bank, rows in zip(banks, hidden.split(sizes), strict=True):
-                apart[bank][key] = PackedFeature(rows, None, grid)
+            for picture, rows in zip(pictures, hidden.split(sizes), strict=True):
+                apart[picture][key] = PackedFeature(rows, None, grid)
         return apart
 
     def _conditioning(self, store: LiveStore, model: Any, x: Tensor) -> list:
@@ -173,7 +224,6 @@ def _without_fusion(model_options: dict, patch: LivePatch) -> dict:
     """Options of an evaluation in which ``patch`` stands in for all fusion."""
     options = model_options.get("transformer_options", {})
     patches = dict(options.get("patches", {}))
-    for kind, ours in (("attn1_patch", FusionPatch), ("attn1_output_patch", BlendPatch)):
-        patches[kind] = [other for other in patches.get(kind, []) if not isinstance(other, ours)]
-    patches["attn1_patch"].append(patch)
+    others = [other for other in patches.get("attn1_patch", []) if not isinstance(other, FusionPatch)]
+    patches["attn1_patch"] = [*others, patch]
     return {**model_options, "transformer_options": {**options, "patches": patches}}

@@ -9,12 +9,14 @@ them at every self-attention as the host does, so that `magicstyle_core.attentio
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magicstyle_core.branches import OVERRIDE
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
 UNET_CONFIG: dict[str, Any] = {
@@ -48,13 +50,18 @@ class SelfAttention(nn.Module):
         self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(width, width), nn.Identity())
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """query (B, T, C), key and value (B, S, C) to (B, T, C)."""
-        q, k, v = (
-            project(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for project, x in ((self.to_q, query), (self.to_k, key), (self.to_v, value))
-        )
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, override: Callable[..., Tensor] | None = None
+    ) -> Tensor:
+        """query (B, T, C), key and value (B, S, C) to (B, T, C); `override` is the host's hook, see `OVERRIDE`."""
+        q, k, v = self.to_q(query), self.to_k(key), self.to_v(value)
+        return self.to_out(attend(q, k, v, self.heads) if override is None else override(attend, q, k, v, self.heads))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attention of projected q (B, T, C), k and v (B, S, C), heads side by side in C."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class ConstantAttention(nn.Module):
@@ -111,16 +118,13 @@ class TransformerBlock(nn.Module):
         return x + self.ff(self.norm3(x))
 
     def _patched(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        """Self-attention with the host's hooks: inputs before the projections, and the output."""
+        """Self-attention with the host's hooks: inputs before the projections, and the attention itself."""
         patches = options["patches"]
         extra_options = {name: value for name, value in options.items() if name != "patches"}
         query, key, value = h, h, h
         for patch in patches.get("attn1_patch", ()):
             query, key, value = patch(query, key, value, extra_options)
-        attended = self.attn1(query, key, value)
-        for patch in patches.get("attn1_output_patch", ()):
-            attended = patch(attended, extra_options)
-        return attended
+        return self.attn1(query, key, value, options.get(OVERRIDE))
 
 
 class SpatialTransformer(nn.Module):

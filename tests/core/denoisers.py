@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from unet import CHANNELS, CONTEXT, ThinUNet
 
-from magicstyle_core.attention import CALL, BlendPatch, Call, CapturePatch, FusionPatch
+from magicstyle_core.attention import CALL, Call, CapturePatch
 from magicstyle_core.bank import FeatureBank, ModelFingerprint
+from magicstyle_core.branches import with_forward
 from magicstyle_core.ddim import Exact, InversionMethod
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.recording import CapturePlan, FeatureRecorder
@@ -55,9 +56,8 @@ class UNetDenoiser:
     announced: bool = True
 
     def patched(self, *patches: Any) -> UNetDenoiser:
-        """With these attention patches, and the blend that belongs to each fusion."""
-        blends = tuple(BlendPatch() for patch in patches if isinstance(patch, FusionPatch))
-        return replace(self, patches=self.patches + patches, output_patches=self.output_patches + blends)
+        """With these attention patches."""
+        return replace(self, patches=self.patches + patches)
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         indices = list(range(len(self.conditionings)))
@@ -85,7 +85,7 @@ class UNetDenoiser:
         )
         # The best linear guess for data of unit variance; the network adds to it. Noise comes out as noise.
         scale = (1 + sigmas**2).sqrt()
-        eps = self.unet(rows / scale, timestep(sigmas).flatten(), context, options)
+        eps = self.unet(rows / scale, timestep(sigmas).flatten(), context, with_forward(options))
         return rows - sigmas * (eps + sigmas * rows / scale**2)
 
 

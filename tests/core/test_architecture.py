@@ -29,8 +29,9 @@ LEVELS = (
     {"storage", "matching", "texture"},
     {"bank"},
     {"ddim", "fusion", "regions", "recording", "untrusted"},
-    {"attention", "manifest"},
-    {"prefetch", "serialization"},
+    {"branches", "manifest"},
+    {"attention", "serialization"},
+    {"prefetch"},
 )
 ALONE = {"codec"}
 

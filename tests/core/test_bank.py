@@ -85,7 +85,7 @@ def test_a_bank_is_not_changed_by_a_recorder_that_goes_on():
 def test_a_bank_offers_no_way_to_change_it():
     (bank,) = publish(recorded()[0])
     public = {name for name in dir(FeatureBank) if not name.startswith("_")}
-    assert public == {"get", "stored", "step_at", "bytes", "precision"}
+    assert public == {"get", "stored", "step_at", "reading_at", "bytes", "precision"}
     with pytest.raises(TypeError):
         bank.kept_for[1] = 2
     with pytest.raises(TypeError):
@@ -115,8 +115,32 @@ def test_a_sigma_that_is_not_on_the_schedule_is_refused(sigma):
     recorder, shown = recorded()
     with pytest.raises(ValueError, match="not on the inversion schedule"):
         recorder.put(sigma, KEY, Feature(shown[1], (4, 4)))
-    with pytest.raises(ValueError, match=r"no features for sigma.*Bank Schedule"):
-        publish(recorder)[0].step_at(sigma)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "nearest", "between"),
+    [
+        (1e-6, {1: 1.0}, {1: 1.0}),
+        (float(UP[1]), {1: 1.0}, {1: 1.0}),
+        (float(UP[1]) ** 0.75 * float(UP[2]) ** 0.25, {1: 1.0}, {1: 0.75, 2: 0.25}),
+        (float(UP[1]) ** 0.25 * float(UP[2]) ** 0.75, {2: 1.0}, {1: 0.25, 2: 0.75}),
+        (1e6, {2: 1.0}, {2: 1.0}),
+    ],
+)
+def test_between_two_steps_the_nearest_or_both_are_read(sigma, nearest, between):
+    (bank,) = publish(recorded()[0])
+    assert bank.reading_at(sigma) == nearest
+    assert bank.reading_at(sigma, "interpolate") == pytest.approx(between)
+
+
+def test_a_trajectory_is_straight_between_two_steps():
+    (bank,) = publish(recorded()[0])
+    way = bank.trajectory
+    for step, sigma in enumerate(way.sigmas.tolist()):
+        assert torch.allclose(way.at(sigma), way.latents[step])
+    middle = float(way.sigmas[1:].mean())
+    assert torch.allclose(way.at(middle), way.latents[1:].mean(0), atol=1e-5)
+    assert torch.equal(way.at(1e6), way.latents[-1])
 
 
 def test_a_layer_that_was_never_seen_is_named():

@@ -7,11 +7,14 @@ import torch
 from denoisers import assert_close, capture, gaussian, select, smooth_latent
 from formulas import look
 
-from magicstyle_core.attention import MAX_REPEAT, FusionPatch
+from magicstyle_core.attention import FusionPatch
+from magicstyle_core.branches import FORWARD, Forward, FusedAttention
 from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, StandardAttention
+from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, Moment, StandardAttention
+from magicstyle_core.layers import LayerKey
 
 STEP = 2
+MOMENT = Moment(2, 4)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +37,8 @@ class Weighted:
     def reads(self):
         return frozenset({"content", "style"})
 
-    def __call__(self, live, content, style):
+    def __call__(self, live, content, style, moment):
+        assert moment == MOMENT
         inputs = (
             AttentionInputs(content.hidden, style.hidden, style.hidden.flip(1)),
             AttentionInputs(content.hidden, content.hidden, content.hidden),
@@ -49,7 +53,7 @@ def inputs_of(layer):
 
 def blended(attention, rule, inputs, content, style, strength):
     """Attention under a rule at a strength, branch by branch, without stacking anything."""
-    fused = sum(attention(*branch.inputs) * branch.weight for branch in rule(inputs, content, style))
+    fused = sum(attention(*branch.inputs) * branch.weight for branch in rule(inputs, content, style, MOMENT))
     return strength * fused + (1 - strength) * attention(*inputs)
 
 
@@ -80,11 +84,10 @@ def test_half_strength_is_the_mean_of_the_two(model, content, style, running, si
     assert_close(half[key].output, mean)
 
 
-@pytest.mark.parametrize("size", [(4, 8), (8, 12), (12, 8), (16, 4)])
+@pytest.mark.parametrize("size", [(4, 8), (8, 12), (9, 13), (16, 4)])
 def test_strength_blends_attentions_over_different_numbers_of_tokens(
     model, content, running, sigma, sigmas, size
 ):
-    """Keys are repeated to a common number, which leaves the softmax as it is."""
     (style,) = capture(model, smooth_latent(*size, 7), sigmas)
     rule = FeatureFusion(alpha=1, beta=0)
     patched = model.patched(FusionPatch(rule, content, style, select(model), strength=0.3))
@@ -92,15 +95,6 @@ def test_strength_blends_attentions_over_different_numbers_of_tokens(
         features = (bank.get(STEP, name, like=running) for bank in (content, style))
         expected = blended(model.unet.block(name).attn1, rule, inputs_of(layer), *features, 0.3)
         assert_close(layer.output, expected)
-
-
-def test_token_counts_that_would_be_repeated_too_often_are_refused(model, content, running, sigma, sigmas):
-    (style,) = capture(model, smooth_latent(9, 13, 7), sigmas)
-    assert 64 * 117 > MAX_REPEAT * 117
-    half, full = (FusionPatch(FeatureFusion(), content, style, select(model), strength=s) for s in (0.5, 1.0))
-    with pytest.raises(ValueError, match=r"over 117 and 64 tokens at layer input\.1\.0 .* 64 times\. Resize"):
-        model.patched(half)(running, sigma)
-    model.patched(full)(running, sigma)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +151,7 @@ def test_two_patches_on_one_layer_nest(guided, content, style, running, sigma, s
             Feature(feature.hidden.expand(4, -1, -1), feature.grid)
             for feature in (bank.get(STEP, name, like=x) for bank in (content, style))
         ]
-        (fused,) = first.rule(inputs_of(layer), *stored)
+        (fused,) = first.rule(inputs_of(layer), *stored, MOMENT)
         expected = sum(
             weight * blended(attention, second.rule, inputs, stored[0], stored[0], strengths[1])
             for inputs, weight in ((fused.inputs, strengths[0]), (inputs_of(layer), 1 - strengths[0]))
@@ -192,3 +186,139 @@ def test_a_patch_that_does_nothing_below_or_above_another_changes_nothing(
     for idle in (replace(active, strength=0.0), replace(active, rule=StandardAttention(), strength=1.0)):
         assert torch.equal(model.patched(active, idle)(running, sigma), alone)
         assert torch.equal(model.patched(idle, active)(running, sigma), alone)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """Standard attention that notes what it is given."""
+
+    seen: list
+
+    @property
+    def reads(self):
+        return frozenset({"content", "style"})
+
+    def __call__(self, live, content, style, moment):
+        self.seen.append((content.hidden, style.hidden, moment))
+        return [Branch(live)]
+
+
+@pytest.mark.parametrize(("lookup", "shares"), [("nearest", {2: 1.0}), ("interpolate", {2: 0.9, 3: 0.1})])
+def test_between_two_steps_a_rule_gets_the_nearest_or_the_mean(model, content, style, running, lookup, shares):
+    low, high = content.trajectory.sigmas[STEP : STEP + 2].tolist()
+    rule, layers = Asking([]), select(model, "input.1")
+    patch = FusionPatch(rule, content, style, layers, lookup=lookup)
+    model.patched(patch)(running, torch.tensor([low**0.9 * high**0.1], dtype=torch.float64))
+    ((*hidden, moment),) = rule.seen
+    key = layers.layers[0].key
+    for given, bank in zip(hidden, (content, style), strict=True):
+        expected = sum(share * bank.get(step, key, like=running).hidden for step, share in shares.items())
+        assert_close(given, expected)
+    assert moment == MOMENT
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """A branch with an attention of its own: all keys weigh alike, whatever the queries are."""
+
+    extra: int = 0
+
+    @property
+    def reads(self):
+        return frozenset({"style"})
+
+    def __call__(self, live, content, style, moment):
+        query = torch.cat([live.query, live.query[:, : self.extra]], 1)
+        return [Branch(AttentionInputs(query, style.hidden, style.hidden), 1.0, self.mean)]
+
+    def mean(self, q, k, v, heads, plain):
+        assert heads == 4
+        assert q.shape[1] == k.shape[1] + self.extra  # a style of the content's size
+        return v.mean(1, keepdim=True).expand(-1, q.shape[1] - self.extra, -1)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+@pytest.mark.parametrize("extra", [0, 3])
+def test_a_branch_may_bring_its_own_attention(guided, content, style, running, sigma, strength, extra):
+    """It gets its own tokens, without those that stacking added, and may use up queries of its own."""
+    patch = FusionPatch(Averaged(extra), content, style, select(guided), strength)
+    for name, layer in look(guided.patched(patch), torch.cat([running, running.flip(3)]), sigma).items():
+        attention = guided.unet.block(name).attn1
+        mean = style.get(STEP, name, like=running).hidden.mean(1, keepdim=True)
+        averaged = attention.to_out(attention.to_v(mean))
+        expected = strength * averaged + (1 - strength) * attention(*inputs_of(layer))
+        assert_close(layer.output, expected)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.3])
+def test_a_later_patch_blends_with_what_an_earlier_one_attends_to(model, content, style, running, sigma, strength):
+    patches = (
+        FusionPatch(Averaged(), content, style, select(model)),
+        FusionPatch(FeatureFusion(1, 0), content, style, select(model), strength),
+    )
+    for name, layer in look(model.patched(*patches), running, sigma).items():
+        attention = model.unet.block(name).attn1
+        c, s = (bank.get(STEP, name, like=running).hidden for bank in (content, style))
+        averaged = attention.to_out(attention.to_v(s.mean(1, keepdim=True)))
+        expected = strength * attention(c, s, s) + (1 - strength) * averaged
+        assert_close(layer.output, expected)
+
+
+@pytest.mark.parametrize("address", [("middle", 0), ("middle", 0, 0)])
+def test_a_layer_whose_attention_another_node_replaces_is_left_to_it(model, content, style, running, sigma, address):
+    layer = LayerKey("middle", 0, 0)
+    assert Forward(frozenset({address})).is_replaced(layer)
+    assert not Forward(frozenset({("middle", 1), ("middle", 0, 1)})).is_replaced(layer)
+    rule = Asking([])
+    patch = FusionPatch(rule, content, style, select(model, "middle"))
+
+    def replaced(n, context, value, extra_options):
+        extra_options[FORWARD] = Forward(frozenset({address}))
+        return n, context, value
+
+    model.patched(replaced, patch)(running, sigma)
+    assert not rule.seen
+
+
+def test_a_stack_that_no_attention_takes_is_an_error():
+    forward, layer = Forward(), LayerKey("middle", 0, 0)
+    hidden = torch.zeros(1, 4, 8)
+    live = AttentionInputs(hidden, hidden, hidden)
+    forward.check_all_used()
+    forward.stack(layer, [Branch(live)], live)
+    forward.check_all_used()  # one plain attention needs nobody
+    forward.stack(layer, [Branch(live, 0.5), Branch(live, 0.5)], live)
+    with pytest.raises(ValueError, match=r"Another node computes the attention of layer middle\.0\.0"):
+        forward.check_all_used()
+    forward.check_all_used()
+
+
+def test_attention_over_rows_or_tokens_that_another_node_rearranged_is_refused():
+    """The host would read one picture's rows as another's, without a word."""
+    forward, layer = Forward(), LayerKey("middle", 0, 0)
+    fused = FusedAttention(forward)
+    hidden = torch.zeros(1, 4, 8)
+    live = AttentionInputs(hidden, hidden, hidden)
+    with pytest.raises(ValueError, match="4 rows of queries and 2 of keys"):
+        fused(None, torch.zeros(4, 2, 8), torch.zeros(2, 4, 8), torch.zeros(2, 4, 8), 2)
+    for q, k in (((4, 2, 8), (2, 4, 8)), ((2, 2, 8), (2, 4, 8)), ((2, 4, 8), (2, 77, 8))):
+        forward.stack(layer, [Branch(live, 0.5), Branch(live, 0.5)], live)
+        with pytest.raises(ValueError, match=r"At layer middle\.0\.0 .* merges or tiles tokens"):
+            fused(None, torch.zeros(q), torch.zeros(k), torch.zeros(k), 2)
+
+
+def test_attention_that_another_node_overrides_still_runs(model, content, style, running, sigma):
+    """The host has one place for such a function: the one that was there is called for every branch."""
+    calls = []
+
+    def faster(func, q, k, v, heads, **kwargs):
+        calls.append(len(q))
+        return func(q, k, v, heads, **kwargs)
+
+    forward = Forward()
+    fused, hidden = FusedAttention(forward, faster), torch.zeros(2, 4, 8)
+    live = AttentionInputs(hidden, hidden, hidden)
+    stacked = forward.stack(LayerKey("middle", 0, 0), [Branch(live, 0.5), Branch(live, 0.5)], live)
+    out = fused(lambda q, k, v, heads, scale: v * scale, *stacked, 2, scale=3)
+    assert torch.equal(out, hidden)
+    assert calls == [2, 2]

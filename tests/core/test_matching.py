@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from denoisers import assert_close, gaussian
 
 from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, FeatureFusion
+from magicstyle_core.fusion import AttentionInputs, FeatureFusion, Moment
 from magicstyle_core.matching import SHARPNESS, match, relay, texture
 
 GRID, OTHER = (8, 10), (6, 7)
@@ -101,7 +101,7 @@ def test_constant_features_give_no_nan(style):
 
 def test_fusion_asks_with_content_running_image_and_relaid_style(content, style):
     live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
-    (branch,) = FeatureFusion(0.7, 0.3, queries="matched")(live, content, style)
+    (branch,) = FeatureFusion(0.7, 0.3, queries="matched")(live, content, style, Moment(0, 4))
     own = Feature((content.hidden + live.query) / 2, GRID)
     assert_close(branch.inputs.query, 0.7 * own.hidden + 0.3 * relay(style, own))
     assert branch.inputs.key is style.hidden
@@ -110,5 +110,5 @@ def test_fusion_asks_with_content_running_image_and_relaid_style(content, style)
 
 def test_without_beta_nothing_is_matched(content, style):
     live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
-    (branch,) = FeatureFusion(1.0, 0.0, queries="matched")(live, content, style)
+    (branch,) = FeatureFusion(1.0, 0.0, queries="matched")(live, content, style, Moment(0, 4))
     assert_close(branch.inputs.query, (content.hidden + live.query) / 2)

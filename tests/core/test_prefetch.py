@@ -7,6 +7,7 @@ import torch
 from denoisers import capture, descending, select, smooth_latent
 
 from magicstyle_core.attention import CALL, FusionPatch
+from magicstyle_core.bank import Kept
 from magicstyle_core.ddim import sample
 from magicstyle_core.fusion import FeatureFusion
 from magicstyle_core.prefetch import Prefetcher
@@ -43,27 +44,28 @@ def down(bank):
 
 def test_the_next_step_is_on_its_way_before_this_one_runs(model, banks):
     transfer = CountingTransfer()
-    prefetcher = Prefetcher([patch_of(model, banks)], transfer)
+    prefetcher = Prefetcher([patch_of(model, banks)], down(banks[0]), transfer)
     expected = []
     for number, sigma in enumerate(down(banks[0])):
         fetched = prefetcher.at(sigma)
-        assert {bank: set(kept) for bank, kept in fetched.items()} == {
-            bank: {layer.key for layer in bank.layers} for bank in banks
+        keys = {layer.key for layer in banks[0].layers}
+        assert {kept: set(features) for kept, features in fetched.items()} == {
+            Kept(bank, bank.step_at(sigma)): keys for bank in banks
         }
-        for bank, kept in fetched.items():
-            for key, feature in kept.items():
-                assert torch.equal(feature.values, bank.stored(bank.step_at(sigma), key).values)
+        for kept, features in fetched.items():
+            for key, feature in features.items():
+                assert torch.equal(feature.values, kept.bank.stored(kept.step, key).values)
         first = ["start", "finish"] * 2 if number == 0 else ["finish"] * 2
         expected += first + (["start"] * 2 if number < 5 else [])
         assert transfer.log == expected
 
 
 def test_two_steps_of_a_bank_are_out_at_the_most(model, banks):
-    prefetcher = Prefetcher([patch_of(model, banks)], CountingTransfer())
+    prefetcher = Prefetcher([patch_of(model, banks)], down(banks[0]), CountingTransfer())
     for sigma in down(banks[0]):
         prefetcher.at(sigma)
         out = {*prefetcher._here, *prefetcher._started}
-        assert max(sum(load.bank is bank for load in out) for bank in banks) <= 2
+        assert max(sum(kept.bank is bank for kept in out) for bank in banks) <= 2
     prefetcher.drop()
     assert not prefetcher._here
     assert not prefetcher._started
@@ -73,7 +75,7 @@ def test_a_step_that_is_read_again_is_not_moved_again(model):
     """Several evaluations at one sigma (guidance in two calls), and steps that share kept features."""
     banks = [capture(model, smooth_latent(8, 8, seed), descending(6), every=3)[0] for seed in (1, 2)]
     transfer = CountingTransfer()
-    prefetcher = Prefetcher([patch_of(model, banks)], transfer)
+    prefetcher = Prefetcher([patch_of(model, banks)], down(banks[0]), transfer)
     for sigma in down(banks[0]):
         prefetcher.at(sigma)
         prefetcher.at(sigma)
@@ -84,13 +86,13 @@ def test_only_what_will_be_read_is_moved(model, banks):
     sigmas = down(banks[0])
     window = SigmaWindow(start=sigmas[1], end=sigmas[3])
     transfer = CountingTransfer()
-    prefetcher = Prefetcher([patch_of(model, banks, window=window)], transfer)
+    prefetcher = Prefetcher([patch_of(model, banks, window=window)], sigmas, transfer)
     for sigma in sigmas:
         assert bool(prefetcher.at(sigma)) == (sigma in window)
     assert transfer.log.count("start") == 2 * 2
     silent = CountingTransfer()
     for sigma in sigmas:
-        Prefetcher([patch_of(model, banks, strength=0.0)], silent).at(sigma)
+        Prefetcher([patch_of(model, banks, strength=0.0)], sigmas, silent).at(sigma)
     assert silent.log == []
 
 
@@ -98,7 +100,7 @@ def test_fetched_features_give_the_same_picture(model, banks):
     patch = patch_of(model, banks)
     way = banks[0].trajectory
     plain = sample(model.patched(patch), way.latents[-1], descending(6), way.residuals_down(6))
-    prefetcher = Prefetcher([patch], CountingTransfer())
+    prefetcher = Prefetcher([patch], down(banks[0]), CountingTransfer())
 
     def announce(n, context, value, extra_options):
         call = extra_options[CALL]

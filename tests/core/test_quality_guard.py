@@ -19,7 +19,7 @@ from demo.quality.methods import BETAS, DEFAULT, PAPER, STARTS, STORED, STYLEID,
 from demo.quality.pairs import Pair, pairs
 from demo.quality.study import Values
 from demo.render.fields import Field
-from magicstyle_core.attention import BlendPatch, FusionPatch
+from magicstyle_core.attention import FusionPatch
 from magicstyle_core.bank import FeatureBank
 from magicstyle_core.color import transport
 from magicstyle_core.ddim import FixedPoint, sample
@@ -169,7 +169,7 @@ def test_fusion_from_a_step_on_is_sampling_from_that_step(network, groups):
     group, setting, first = groups[0], gentle(0.65), 13
     way = group.content.trajectory
     patches = setting.patches(network, group.content, group.style)
-    denoise = network.denoiser(patches, [BlendPatch()])
+    denoise = network.denoiser(patches)
     with torch.no_grad():
         down, rest = way.sigmas.flip(0)[first:], way.residuals_down(STEPS - first)
         latent = sample(denoise, way.latents[STEPS - first], down, rest)

@@ -160,7 +160,7 @@ def test_nothing_is_kept_nor_fused_outside_of_the_window(model, sigmas):
     window = SigmaWindow(start=float(up[3]), end=float(up[1]))
     (bank,) = capture(model, smooth_latent(8, 8, 1), sigmas, window=window)
     assert dict(bank.kept_for) == {2: 2, 3: 3}
-    assert [bank.step_at(float(sigma)) for sigma in up[1:]] == [None, 2, 3, None]
+    assert [dict(bank.reading_at(float(sigma))) for sigma in up[1:]] == [{}, {2: 1.0}, {3: 1.0}, {}]
     assert bank.bytes < capture(model, smooth_latent(8, 8, 1), sigmas)[0].bytes
     (style,) = capture(model, smooth_latent(8, 8, 5), sigmas)
     fused = model.patched(FusionPatch(FeatureFusion(), bank, style, select(model)))
@@ -221,6 +221,6 @@ def test_rules_name_the_banks_that_they_read(model, content, style, sigmas, name
     for role in banks:
         partly = FusionPatch(rule, **{**banks, role: empty[role]}, layers=select(model))
         if role in reads:
-            assert partly.steps_at(float(sigma)) is None
+            assert partly.readings_at(float(sigma)) is None
         else:
             assert torch.equal(model.patched(partly)(x, sigma), whole)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from denoisers import SIGMAS, descending, select, smooth_latent
+from denoisers import SIGMAS, select, smooth_latent
 
-from magicstyle_core.attention import BlendPatch, FusionPatch
+from magicstyle_core.attention import FusionPatch
 from magicstyle_core.ddim import sample
 from magicstyle_core.fusion import FeatureFusion, StandardAttention
 from magicstyle_core.schedule import SigmaWindow
@@ -48,11 +48,6 @@ def test_the_ablation_rule_is_the_unpatched_model(model, patched, content, sigma
 def test_an_active_patch_is_not(model, patched, content, sigmas):
     assert not torch.equal(run(patched(), content, sigmas), run(model, content, sigmas))
     assert not torch.equal(run(patched(strength=0.01), content, sigmas), run(model, content, sigmas))
-
-
-def test_a_blend_without_a_fusion_passes_its_input_on():
-    n = torch.randn(2, 3, 4)
-    assert BlendPatch()(n, {}) is n
 
 
 def test_inactive_patches_never_touch_their_banks(model, content, sigmas):
@@ -112,8 +107,3 @@ def test_an_error_in_the_middle_of_a_run_leaves_nothing_behind(model, patched, c
     with pytest.raises(RuntimeError, match="cancelled"):
         run(fused.patched(fail), content, sigmas)
     assert torch.equal(run(fused, content, sigmas), before)
-
-
-def test_a_sigma_that_the_banks_do_not_know_is_refused(patched, content):
-    with pytest.raises(ValueError, match=r"no features for sigma .* it holds .*Bank Schedule"):
-        run(patched(), content, descending(3))

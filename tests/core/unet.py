@@ -7,11 +7,13 @@ that the field it defines is smooth, as that of a trained network is and that of
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from magicstyle_core.branches import OVERRIDE
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
 CHANNELS = 4  # of a latent
@@ -31,12 +33,16 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context, width, bias=False)
         self.to_out = nn.Linear(width, width)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        q, k, v = (
-            projected.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (R,heads,T,D)
-            for projected in (self.to_q(query), self.to_k(key), self.to_v(value))
-        )
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, override: Callable[..., Tensor] | None = None
+    ) -> Tensor:
+        q, k, v = self.to_q(query), self.to_k(key), self.to_v(value)
+        return self.to_out(attend(q, k, v, self.heads) if override is None else override(attend, q, k, v, self.heads))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))  # (R,heads,T,D)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class FeedForward(nn.Module):
@@ -68,11 +74,11 @@ class TransformerBlock(nn.Module):
         key = value = n
         for patch in patches.get("attn1_patch", ()):
             n, key, value = patch(n, key, value, extra_options)
-        n = self.attn1(n, key, value)
+        n = self.attn1(n, key, value, options.get(OVERRIDE))
         for patch in patches.get("attn1_output_patch", ()):
             n = patch(n, extra_options)
         x = x + n
-        x = x + self.attn2(self.norm2(x), context, context)
+        x = x + self.attn2(self.norm2(x), context, context, options.get(OVERRIDE))
         return x + self.ff(self.norm3(x))
 
 

@@ -30,10 +30,6 @@ REFUSED = {
     "layers that cannot be read": (full(layers="left knee"), ("left knee", "high-res decoder")),
     "banks without layers": (full(layers="none"), ("content bank keeps no features", "Invert the content with layers")),
     "a start beyond the schedule": (full(fff_changes={"start_step": 4}), ("start_step is 4", "4 steps", "3 or less")),
-    "a blend over unequal tokens": (
-        full(style={"height": 17, "width": 13}, ffa_changes={"strength": 0.5}),
-        ("221", "256", "Resize the style"),
-    ),
 }
 
 
@@ -62,21 +58,6 @@ def test_refuses_banks_of_two_schedules(run):
     graph = csdi() | {"bank": invert("style", steps=3), "ffa": ffa(style_bank=["bank", 0])}
     graph |= {"fff": fff("ffa"), "keep": keep(["fff", 0], "x")}
     assert "different schedules" in failure(run, graph)
-
-
-def test_refuses_a_sampler_on_another_schedule(run):
-    graph = full() | {
-        "noise": node(
-            "KSamplerAdvanced", model=["ffa", 0], add_noise="disable", noise_seed=0, steps=5, cfg=1.0,
-            sampler_name="euler", scheduler="karras", positive=["text", 0], negative=["text", 0],
-            latent_image=["csdi", 2], start_at_step=0, end_at_step=10000, return_with_leftover_noise="disable",
-        ),
-        "text": node("TestPrompt", seed=1, tokens=77, width=64),
-        "keep noise": keep(["noise", 0], "noise"),
-    }  # fmt: skip
-    message = failure(run, graph)
-    for word in ("no features for sigma", "it holds", "Bank Schedule"):
-        assert word in message
 
 
 def test_refuses_another_size_than_the_content(run):

@@ -227,10 +227,10 @@ def fetching(pack, monkeypatch):
     made = []
     original = running.Run.__init__
 
-    def init(run, patches, device):
-        original(run, patches, device)
+    def init(run, patches, sigmas, device):
+        original(run, patches, sigmas, device)
         if patches:
-            run._prefetcher = running.Prefetcher(patches, FakeTransfer(device))
+            run._prefetcher = running.Prefetcher(patches, sigmas, FakeTransfer(device))
             made.append(run._prefetcher)
 
     monkeypatch.setattr(running.Run, "__init__", init)

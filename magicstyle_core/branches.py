@@ -1,0 +1,155 @@
+"""How the attentions of a rule run at a layer: side by side through the projections, one by one in the softmax.
+
+A patch can hand a layer one query, one key and one value. Branches are therefore stacked along rows there, and what
+the stack holds is left for the attention itself, which takes it apart, attends branch by branch and sums up. So a layer
+may mix attentions over different numbers of tokens, and a branch may bring a softmax of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .fusion import Attention, AttentionInputs, Branch, Plain
+from .layers import LayerKey
+
+# Where the host looks for a function to run instead of its attention, and where patches find a Forward.
+OVERRIDE = "optimized_attention_override"
+FORWARD = "magicstyle_forward"
+
+
+class Part(NamedTuple):
+    """A branch once its inputs are stacked. ``live`` ones go on with what an earlier patch has stacked."""
+
+    queries: int
+    keys: int
+    weight: float | Tensor
+    attention: Attention | None
+    live: bool
+
+    @classmethod
+    def of(cls, branch: Branch, live: AttentionInputs) -> Part:
+        query, key, _ = branch.inputs
+        return cls(query.shape[1], key.shape[1], branch.weight, branch.attention, branch.inputs is live)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Branches whose ``R`` rows lie one after the other: ``(len(parts) * R, tokens, C)``.
+
+    ``below`` is what an earlier patch stacked at the same layer; its rows are the ``R`` rows of this one.
+    """
+
+    layer: LayerKey
+    parts: tuple[Part, ...]
+    below: Stack | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor:
+        """The weighted sum of all attentions, without the stacked rows: ``(R,T,C)``."""
+        queries, keys = max(part.queries for part in self.parts), max(part.keys for part in self.parts)
+        if len(q) % len(self.parts) or len(q) != len(k) or q.shape[1] != queries or k.shape[1] != keys:
+            raise ValueError(
+                f"At layer {self.layer} the attention got queries {tuple(q.shape[:2])} and keys {tuple(k.shape[:2])} "
+                f"instead of {queries} and {keys} tokens: another node after FFA Attention Patch merges or tiles "
+                "tokens (ToMe, HyperTile). Remove it, or set FFA's strength to 1 and rows to all."
+            )
+        return self._collapse(self._attend(q, k, v, heads, plain))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> list[Tensor]:
+        """The attention of every part, ``(R,T,C)`` each."""
+        outs = []
+        stacked = zip(self.parts, *(x.chunk(len(self.parts)) for x in (q, k, v)), strict=True)
+        for part, query, key, value in stacked:
+            inputs = query[:, : part.queries], key[:, : part.keys], value[:, : part.keys]
+            if part.attention is not None:
+                outs.append(part.attention(*inputs, heads, plain))
+            elif part.live and self.below is not None:
+                outs.append(torch.cat(self.below._attend(*inputs, heads, plain)))
+            else:
+                outs.append(plain(*inputs))
+        return outs
+
+    def _collapse(self, outs: Sequence[Tensor]) -> Tensor:
+        first, *others = (out * part.weight for out, part in zip(outs, self.parts, strict=True))
+        blended = sum(others, first)
+        return blended if self.below is None else self.below._collapse(blended.chunk(len(self.below.parts)))
+
+
+@dataclass
+class Forward:
+    """One pass of one batch through the network. ``replaced`` holds the addresses of layers, with or without their
+    depth, whose attention another node computes itself."""
+
+    replaced: frozenset[tuple] = field(default_factory=frozenset)
+    _stack: Stack | None = None
+
+    def is_replaced(self, layer: LayerKey) -> bool:
+        """Whether another node computes the attention of ``layer``."""
+        return tuple(layer) in self.replaced or tuple(layer[:2]) in self.replaced
+
+    def stack(self, layer: LayerKey, branches: Sequence[Branch], live: AttentionInputs) -> AttentionInputs:
+        """Inputs for a layer that make it attend to all ``branches``."""
+        if self._stack is not None and self._stack.layer != layer:
+            self.check_all_used()
+        (only, *more) = branches
+        if not more and only.attention is None and self._stack is None:
+            return only.inputs
+        self._stack = Stack(layer, tuple(Part.of(branch, live) for branch in branches), self._stack)
+        return AttentionInputs(*(_stacked(column) for column in zip(*(b.inputs for b in branches), strict=True)))
+
+    def take(self) -> Stack | None:
+        """What waits for the attention that comes next."""
+        stack, self._stack = self._stack, None
+        return stack
+
+    def check_all_used(self) -> None:
+        """``ValueError`` if an attention that a stack was left for did not ask for it."""
+        if (stack := self.take()) is not None:
+            raise ValueError(
+                f"Another node computes the attention of layer {stack.layer} without the host's hooks, so FFA cannot "
+                "act there. Remove the node that replaces attention, or leave the layer out of FFA's layers."
+            )
+
+
+@dataclass(frozen=True)
+class FusedAttention:
+    """What the host runs instead of its attention function ``func(q, k, v, heads, ...)`` while patches fuse."""
+
+    forward: Forward
+    previous: Callable[..., Tensor] | None = None
+
+    def __call__(
+        self, func: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if self.previous is None:
+                return func(q, k, v, heads, *args, **kwargs)
+            return self.previous(func, q, k, v, heads, *args, **kwargs)
+
+        stack = self.forward.take()
+        if stack is not None:
+            return stack(q, k, v, heads, plain)
+        if len(q) != len(k):  # the host would read the rows of one picture as those of another, and say nothing
+            raise ValueError(
+                f"An attention got {len(q)} rows of queries and {len(k)} of keys: another node after FFA Attention "
+                "Patch tiles tokens (HyperTile). Remove it."
+            )
+        return plain(q, k, v)
+
+
+def with_forward(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The host's ``transformer_options`` for one pass in which patches fuse."""
+    replaced = options.get("patches_replace", {}).get("attn1", {})
+    forward = Forward(frozenset(replaced))
+    return {**options, FORWARD: forward, OVERRIDE: FusedAttention(forward, options.get(OVERRIDE))}
+
+
+def _stacked(hidden: Sequence[Tensor]) -> Tensor:
+    """``(R,tokens,C)`` each, with as many tokens as they have, to one ``(len(hidden) * R, most tokens, C)``."""
+    tokens = max(part.shape[1] for part in hidden)
+    return torch.cat([F.pad(part, (0, 0, 0, tokens - part.shape[1])) for part in hidden])
