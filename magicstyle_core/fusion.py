@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .features import Feature
 from .matching import relay
+from .softmax import Attention, weighted
 
 Keys = Literal["style", "content+style", "content", "live+style"]
 Queries = Literal["matched", "stored", "live"]
@@ -28,18 +29,6 @@ class AttentionInputs(NamedTuple):
     query: Tensor
     key: Tensor
     value: Tensor
-
-
-class Plain(Protocol):
-    """The host's attention on projected ``q (R,T,C)``, ``k (R,S,C)``, ``v (R,S,C)``, heads side by side in C."""
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor: ...
-
-
-class Attention(Protocol):
-    """What a branch does with its projections where ``softmax(Q K^T / sqrt(d)) V`` is not enough: ``(R,T,C)``."""
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor: ...
 
 
 class Branch(NamedTuple):
@@ -92,7 +81,9 @@ class FeatureFusion:
     - ``"live"``: the running image. With alpha .75 and temperature 1.5 that is StyleID (arXiv 2312.09008), with
       alpha 0 MasaCtrl (arXiv 2304.08465).
 
-    ``temperature`` multiplies the attention's logits: above 1 sharpens it. The defaults here are the paper's.
+    ``temperature`` multiplies the attention's logits: above 1 sharpens it. Where style keys are joined by others,
+    ``style_scale`` multiplies the logits of the style's keys alone (ZePo, arXiv 2408.05492), and ``style_weight`` what
+    their tokens weigh in the softmax. The defaults here are the paper's.
     """
 
     alpha: float = 0.8
@@ -100,6 +91,8 @@ class FeatureFusion:
     keys: Keys = "style"
     queries: Queries = "stored"
     temperature: float = 1.0
+    style_scale: float = 1.0
+    style_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if not math.isclose(self.alpha + self.beta, 1.0, abs_tol=1e-3):
@@ -107,8 +100,8 @@ class FeatureFusion:
                 f"alpha ({self.alpha:g}) and beta ({self.beta:g}) must sum to 1. "
                 f"Set beta to {1 - self.alpha:g} or alpha to {1 - self.beta:g}."
             )
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0; got {self.temperature:g}. The neutral value is 1.")
+        for name in ("temperature", "style_scale", "style_weight"):
+            check_positive(name, getattr(self, name))
         for name, value, known in (("keys", self.keys, Keys), ("queries", self.queries, Queries)):
             if value not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}; got '{value}'.")
@@ -129,15 +122,14 @@ class FeatureFusion:
         query = self._query(live, content, style)
         match self.keys:
             case "style":
-                key = value = style.hidden
+                return [Branch(AttentionInputs(query, style.hidden, style.hidden))]
             case "content":
-                key = value = content.hidden
+                return [Branch(AttentionInputs(query, content.hidden, content.hidden))]
             case "content+style":
-                key = value = torch.cat([content.hidden, style.hidden], 1)
+                own = AttentionInputs(query, content.hidden, content.hidden)
             case "live+style":
-                key = torch.cat([live.key, style.hidden], 1)
-                value = torch.cat([live.value, style.hidden], 1)
-        return [Branch(AttentionInputs(query, key, value))]
+                own = AttentionInputs(query, live.key, live.value)
+        return [joined(own, style.hidden, self.style_scale, self.style_weight)]
 
     def _query(self, live: AttentionInputs, content: Feature, style: Feature) -> Tensor:
         own = (content.hidden + live.query) / 2 if self.queries == "matched" else content.hidden
@@ -155,66 +147,18 @@ class FeatureFusion:
         return query if self.temperature == 1 else self.temperature * query
 
 
-@dataclass(frozen=True)
-class StandardAttention:
-    """The running image attends to itself, as without a patch: the paper's ablation (Fig. 5)."""
-
-    @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset()
-
-    def __call__(
-        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
-    ) -> Sequence[Branch]:
-        return [Branch(live)]
+def joined(own: AttentionInputs, style: Tensor, style_scale: float, style_weight: float) -> Branch:
+    """One softmax over ``own`` keys and the style's ``(B,S,C)``, whose logits are multiplied by ``style_scale`` and
+    whose tokens weigh ``style_weight``."""
+    scaled = style if style_scale == 1 else style_scale * style
+    inputs = AttentionInputs(own.query, torch.cat([own.key, scaled], 1), torch.cat([own.value, style], 1))
+    return Branch(inputs, attention=weighted([(own.key.shape[1], 1.0), (style.shape[1], style_weight)]))
 
 
-@dataclass(frozen=True)
-class MeanOfStyle:
-    """All tokens of the style weighed alike. ``Sum((rule, MeanOfStyle()), (f, 1 - f))`` scales an attention's contrast
-    by f: ``f P + (1 - f) / S`` of cross-image attention (arXiv 2311.03335), without its clipping to 0..1.
-    """
-
-    @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset({"style"})
-
-    def __call__(
-        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
-    ) -> Sequence[Branch]:
-        return [Branch(AttentionInputs(torch.zeros_like(live.query), style.hidden, style.hidden))]
-
-
-@dataclass(frozen=True)
-class Sum:
-    """A weighted sum of the attentions of several rules.
-
-    ``weights``, one for each rule, sum to 1 (else ``ValueError``) and may lie outside of 0..1. With weights ``(1 - g,
-    g)``, of the content's queries and of the running image's, that is PortraitDiffusion (arXiv 2312.02212).
-    """
-
-    rules: tuple[FusionRule, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.rules) != len(self.weights) or not math.isclose(sum(self.weights), 1.0, abs_tol=1e-3):
-            weights = ", ".join(f"{weight:g}" for weight in self.weights)
-            raise ValueError(
-                f"A sum of {len(self.rules)} rules needs as many weights, which sum to 1; got {weights or 'none'}."
-            )
-
-    @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset[Role]().union(*(rule.reads for rule in self.rules))
-
-    def __call__(
-        self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
-    ) -> Sequence[Branch]:
-        return [
-            branch._replace(weight=weight * branch.weight)
-            for rule, weight in zip(self.rules, self.weights, strict=True)
-            for branch in rule(live, content, style, moment)
-        ]
+def check_positive(name: str, value: float) -> None:
+    """``ValueError`` unless ``value`` is above 0."""
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0; got {value:g}. The neutral value is 1.")
 
 
 def with_strength(branches: Sequence[Branch], live: AttentionInputs, strength: float | Tensor) -> Sequence[Branch]:

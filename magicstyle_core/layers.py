@@ -42,11 +42,15 @@ class AttentionLayer(NamedTuple):
         return -(-height // self.scale), -(-width // self.scale)
 
 
-# "high-res decoder" is output.6-11 on SD 1.x and 2.x, and output.3-5 on SDXL, which has no attention at scale 1.
+# On SD 1.x and 2.x "high-res decoder" is output.6-11 and "late decoder" output.4-11, the self-attentions 10 to 15 and 8
+# to 15 of the papers; on SDXL output.3-5, for it has no attention at scale 1, and all of the decoder.
 PRESETS: dict[str, Callable[[AttentionLayer], bool]] = {
     "all": lambda layer: True,
     "decoder": lambda layer: layer.key.block == "output",
     "high-res decoder": lambda layer: layer.key.block == "output" and layer.scale <= 2,
+    "late decoder": lambda layer: layer.key.block == "output" and (layer.key.index, layer.scale) != (3, 4),
+    "full-res decoder": lambda layer: layer.key.block == "output" and layer.scale == 1,
+    "half-res decoder": lambda layer: layer.key.block == "output" and layer.scale == 2,
     "none": lambda layer: False,
 }
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.bank import FeatureBank
-from magicstyle_core.fusion import FeatureFusion, FusionRule, MeanOfStyle, Sum
+from magicstyle_core.fusion import FeatureFusion, FusionRule
 from magicstyle_core.layers import LayerSelection
+from magicstyle_core.rules import CrossImage, Sum
 from magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow
 
 from ..network import Network
@@ -144,7 +145,7 @@ def _peers() -> list[Row]:
         name = f"PortraitDiffusion g {guidance:g}"
         table.append(Row(name, Setting(rule, "none"), "PortraitDiffusion", f"{guidance:g}", preset, preset))
     for contrast in (1.0, 1.67):
-        rule = Sum((LIVE, MeanOfStyle()), (contrast, 1 - contrast))
+        rule = CrossImage(contrast)
         preset = contrast == 1.67
         name = f"cross-image contrast {contrast:g}"
         table.append(Row(name, Setting(rule, "adain"), "cross-image", f"{contrast:g}", preset, preset))

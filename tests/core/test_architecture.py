@@ -25,12 +25,12 @@ UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("tor
 
 # Which modules of core a module may import. The first row that lists a name lies below the rows after it.
 LEVELS = (
-    {"color", "layers", "schedule", "features", "tensor_file"},
+    {"color", "layers", "schedule", "features", "softmax", "tensor_file"},
     {"storage", "matching", "texture"},
     {"bank"},
     {"ddim", "fusion", "regions", "recording", "untrusted"},
-    {"branches", "manifest"},
-    {"attention", "serialization"},
+    {"branches", "manifest", "rules"},
+    {"attention", "methods", "serialization"},
     {"prefetch"},
 )
 ALONE = {"codec"}

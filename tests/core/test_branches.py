@@ -10,8 +10,9 @@ from formulas import look
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.branches import FORWARD, Forward, FusedAttention
 from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, Moment, StandardAttention
+from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, Moment
 from magicstyle_core.layers import LayerKey
+from magicstyle_core.rules import StandardAttention
 
 STEP = 2
 MOMENT = Moment(2, 4)

@@ -17,9 +17,9 @@ from magicstyle_core.fusion import (
     Branch,
     FeatureFusion,
     Keys,
-    StandardAttention,
     with_strength,
 )
+from magicstyle_core.rules import StandardAttention
 from magicstyle_core.storage import MemoryStore
 
 STEP = 2

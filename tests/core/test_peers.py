@@ -9,7 +9,8 @@ from denoisers import select, smooth_latent
 from formulas import attend, scenes
 
 from magicstyle_core.attention import FusionPatch
-from magicstyle_core.fusion import FeatureFusion, MeanOfStyle, StandardAttention, Sum
+from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.rules import CrossImage, StandardAttention, Sum
 
 STEP = 3
 
@@ -68,11 +69,11 @@ def test_masactrl_union_and_style_aligned_without_adain(layers):
 
 @pytest.mark.parametrize("contrast", [1.0, 1.67, 0.5])
 def test_cross_image_attention(layers, contrast):
-    """arXiv 2311.03335 without its clipping: every weight of the style's tokens is moved away from their mean."""
-    for scene in layers(Sum((FeatureFusion(alpha=0, beta=1, queries="live"), MeanOfStyle()), (contrast, 1 - contrast))):
+    """arXiv 2311.03335: every weight of the style's tokens is moved away from their mean, and clipped."""
+    for scene in layers(CrossImage(contrast, structure_until=0)):
         probabilities = torch.softmax(scene.live.q @ scene.style.k.mT / scene.live.q.shape[-1] ** 0.5, -1)
         contrasted = contrast * (probabilities - probabilities.mean(-1, keepdim=True))
-        out = (contrasted + probabilities.mean(-1, keepdim=True)) @ scene.style.v
+        out = (contrasted + probabilities.mean(-1, keepdim=True)).clip(0, 1) @ scene.style.v
         scene.expect(out.transpose(1, 2).flatten(2))
 
 
@@ -117,5 +118,5 @@ def test_a_sum_without_a_weight_for_every_rule_is_refused(weights):
 
 
 def test_a_sum_reads_what_its_rules_read():
-    assert Sum((StandardAttention(), MeanOfStyle()), (0.5, 0.5)).reads == {"style"}
-    assert Sum((FeatureFusion(), MeanOfStyle()), (0.5, 0.5)).reads == {"content", "style"}
+    assert Sum((StandardAttention(), StandardAttention()), (0.5, 0.5)).reads == set()
+    assert Sum((FeatureFusion(0, 1, queries="live"), FeatureFusion()), (0.5, 0.5)).reads == {"content", "style"}

@@ -10,8 +10,9 @@ from denoisers import FINGERPRINT, assert_close, capture, descending, gaussian, 
 from magicstyle_core.attention import CapturePatch, FusionPatch
 from magicstyle_core.ddim import Exact, sample
 from magicstyle_core.features import PRECISIONS, Feature, PackedFeature
-from magicstyle_core.fusion import FeatureFusion, StandardAttention
+from magicstyle_core.fusion import FeatureFusion
 from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.rules import StandardAttention
 from magicstyle_core.schedule import SigmaWindow, ascending
 from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter, Room, choose_storage
 

@@ -6,7 +6,8 @@ from denoisers import SIGMAS, select, smooth_latent
 
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.ddim import sample
-from magicstyle_core.fusion import FeatureFusion, StandardAttention
+from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.rules import StandardAttention
 from magicstyle_core.schedule import SigmaWindow
 
 FFA = FeatureFusion()
