@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from .fusion import FeatureFusion, FusionRule
 from .rules import CrossImage, Stages, StandardAttention, StructureRamp, StyleAligned, Sum
@@ -16,16 +16,14 @@ from .rules import CrossImage, Stages, StandardAttention, StructureRamp, StyleAl
 Color = Literal["match", "adain", "none"]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A rule and the layers on which it acts, as :class:`.layers.LayerSelection` reads them."""
+class Part(NamedTuple):
+    """A rule and the layers on which it acts, by the name of a preset of :mod:`.layers`."""
 
     rule: FusionRule
     layers: str = "all"
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(NamedTuple):
     """How a method begins and ends: ``color`` as in the Fused Sampler, ``detail`` the share of inversion's residuals,
     ``texture`` the share of pieces laid anew, ``skipped`` the part of the way that is left out at the noise."""
 
@@ -37,11 +35,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Method:
-    """What a preset stands for: rules on layers, and how sampling starts."""
+    """Rules on layers, and how sampling starts; None leaves that to the sampler's own settings."""
 
     name: str
     parts: tuple[Part, ...]
-    start: Start = Start()
+    start: Start | None = Start()
 
 
 HIGH_RES, LATE = "high-res decoder", "late decoder"

@@ -7,6 +7,7 @@ from .bank import BankInfo, LoadBank, SaveBank
 from .demo_model import LoadDemoModel
 from .fusion import FFAAttentionPatch
 from .inversion import ContentStyleInversion, DDIMInversion
+from .rules import FusionRule
 from .sampling import BankSchedule, DDIMSampler, FusedSampler
 
 
@@ -19,6 +20,7 @@ class MagicStyleExtension(ComfyExtension):
             ContentStyleInversion,
             DDIMInversion,
             FFAAttentionPatch,
+            FusionRule,
             FusedSampler,
             DDIMSampler,
             BankSchedule,

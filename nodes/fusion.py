@@ -11,11 +11,12 @@ from comfy_api.latest import io
 from ..magicstyle_core.attention import FusionPatch
 from ..magicstyle_core.bank import FeatureBank, Lookup
 from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
-from ..magicstyle_core.layers import AttentionLayer, LayerSelection, describe
+from ..magicstyle_core.layers import PRESETS, AttentionLayer, LayerSelection, describe
+from ..magicstyle_core.methods import Method, Part
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
 from . import host, models
 from .running import with_calls
-from .types import CATEGORY, Bank
+from .types import CATEGORY, Bank, Rule
 
 
 class FFAAttentionPatch(io.ComfyNode):
@@ -76,6 +77,7 @@ class FFAAttentionPatch(io.ComfyNode):
                     "between_steps", options=list(get_args(Lookup)), default="nearest", advanced=True, optional=True,
                     tooltip="Only for samplers that leave the banks' noise levels (heun, dpmpp_2m, another scheduler or number of steps). nearest: read the nearest step. interpolate: mix the two steps around, which is smoother and reads twice as much.",
                 ),
+                Rule.Input("rule", optional=True, tooltip="Another method than alpha, beta, keys, queries and temperature describe, from Fusion Rule; these have no effect then."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="A patched copy; the input model stays as it is.")],
         )
@@ -94,19 +96,36 @@ class FFAAttentionPatch(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
-        keys, queries, temperature, layers, rows, between_steps="nearest",
+        keys, queries, temperature, layers, rows, between_steps="nearest", rule=None,
     ) -> io.NodeOutput:
+        method = rule or Method("FFA", (Part(FeatureFusion(alpha, beta, keys, queries, temperature)),))
         window = host.window(model, start_percent, end_percent)
         models.check_model(model, content_bank, "content")
         models.check_model(model, style_bank, "style")
         _check_schedules(content_bank, style_bank)
-        rule = FeatureFusion(alpha, beta, keys, queries, temperature)
-        shared = _shared_layers(rule, content_bank, style_bank)
-        selection = LayerSelection.parse(layers, shared)
-        patch = FusionPatch(rule, content_bank, style_bank, selection, strength, window, rows, between_steps)
         patched = with_calls(model)
-        patched.set_model_attn1_patch(patch)
+        for fused, selection in _selections(method, layers, content_bank, style_bank):
+            patch = FusionPatch(fused, content_bank, style_bank, selection, strength, window, rows, between_steps)
+            patched.set_model_attn1_patch(patch)
         return io.NodeOutput(patched)
+
+
+def _selections(
+    method: Method, layers: str, content: FeatureBank, style: FeatureBank
+) -> list[tuple[FusionRule, LayerSelection]]:
+    """The rules of a method and the layers where each acts: its own among the kept and chosen ones."""
+    found = []
+    for rule, preset in method.parts:
+        shared = _shared_layers(rule, content, style)
+        chosen = LayerSelection.parse(layers, shared)
+        found.append((rule, LayerSelection(tuple(filter(PRESETS[preset], chosen)))))
+    if layers != "none" and not any(len(selection) for _, selection in found):
+        wanted = " and ".join(preset for _, preset in method.parts)
+        raise ValueError(
+            f"{method.name} acts on {wanted}, and of these the banks keep none that are chosen: they keep "
+            f"{describe(style.layers or content.layers)}. Invert with layers 'all', and set layers of FFA to 'all'."
+        )
+    return found
 
 
 def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from torch import Tensor
 
@@ -15,13 +15,13 @@ from comfy_api.latest import io
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.color import adain, transport
+from ..magicstyle_core.methods import Color
 from ..magicstyle_core.texture import TextureSwap
 from . import host, models
-from .types import CATEGORY, Bank
+from .types import CATEGORY, Bank, Rule
 
 log = logging.getLogger(__name__)
 
-Color = Literal["match", "adain", "none"]
 TEXTURE = 0.75
 
 
@@ -139,6 +139,7 @@ class FusedSampler(io.ComfyNode):
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
+                Rule.Input("rule", optional=True, tooltip="Start and end as the method of Fusion Rule does: its values replace color, detail, texture and start_step above. Not connected: they hold."),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The stylized portrait, for VAE Decode.")],
         )
@@ -146,12 +147,15 @@ class FusedSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture=TEXTURE,
-        style_bank=None, positive=None, negative=None,
+        style_bank=None, positive=None, negative=None, rule=None,
     ) -> io.NodeOutput:
+        way = content_bank.trajectory
+        if rule is not None and rule.start is not None:
+            color, detail, texture, skipped = rule.start
+            start_step = round(skipped * way.steps)
         for role, bank in (("content", content_bank), ("style", style_bank)):
             if bank is not None:
                 models.check_model(model, bank, role)
-        way = content_bank.trajectory
         if start_step >= way.steps:
             raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
         first = way.steps - start_step

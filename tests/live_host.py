@@ -20,6 +20,7 @@ NODES = {
     "MagicStyle_CSDI": "Content + Style Inversion (CSDI)",
     "MagicStyle_Invert": "DDIM Inversion",
     "MagicStyle_FFA": "FFA Attention Patch",
+    "MagicStyle_FusionRule": "Fusion Rule",
     "MagicStyle_FusedSampler": "Fused Sampler (FFF)",
     "MagicStyle_Sampler": "DDIM Sampler",
     "MagicStyle_Sigmas": "Bank Schedule",
