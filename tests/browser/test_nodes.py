@@ -62,3 +62,33 @@ def test_a_bank_shows_its_contents_on_the_node(graph, rendering):
     text = graph.page.get_by_text("Layers: input.1, input.3, middle.0, output.0-3").first
     text.wait_for()
     assert f"Steps: {steps}, method exact" in text.inner_text()
+
+
+def test_a_preset_shows_the_dials_of_its_method(graph, rendering):
+    """Fusion Rule wired to FFA in the page: other dials for every method, and a run that follows them."""
+    widgets = "id => app.graph.getNodeById(id).widgets.map(widget => widget.name)"
+    rule = graph.page.evaluate(
+        """ffa => {
+            const node = LiteGraph.createNode("MagicStyle_FusionRule"), target = app.graph.getNodeById(ffa);
+            app.graph.add(node);
+            node.pos = [target.pos[0] - 400, target.pos[1] + 400];
+            node.connect(0, target, target.inputs.findIndex(input => input.name === "rule"));
+            return node.id;
+        }""",
+        FFA,
+    )
+    assert graph.page.evaluate(widgets, rule) == ["preset", "preset.beta", "preset.temperature"]
+    graph.set_widget(rule, "preset", "PortraitDiffusion")
+    assert graph.page.evaluate(widgets, rule) == ["preset", "preset.guidance", "preset.switch"]
+    graph.set_widget(rule, "preset.guidance", 1.2)
+    graph.center(rule)
+    assert graph.prompt()[str(rule)]["inputs"] == {
+        "preset": "PortraitDiffusion", "preset.guidance": 1.2, "preset.switch": 0.7,
+    }  # fmt: skip
+    ending, data = graph.run()
+    assert ending == "execution_success", data
+    saved = graph.serialize()
+    graph.clear()
+    graph.load(saved)
+    assert graph.prompt()[str(rule)]["inputs"]["preset.guidance"] == 1.2
+    graph.center(rule)
