@@ -19,7 +19,7 @@ def matched(style=None, content=None, ffa_changes=None, **fff_changes):
 
 
 def test_defaults_of_the_nodes():
-    assert defaults("MagicStyle_FFA") == {**FFA, **MATCHED}
+    assert defaults("MagicStyle_FFA") == {**FFA, **MATCHED, "between_steps": "nearest"}
     look = {"detail": 1.0, "color": "match", "color_strength": 1.0, "texture": 0.75}
     assert defaults("MagicStyle_Sampler") == look
     assert defaults("MagicStyle_FusedSampler") == {**FFF, **look}
