@@ -88,6 +88,7 @@ class Forward:
 
     replaced: frozenset[tuple] = field(default_factory=frozenset)
     _stack: Stack | None = None
+    _single: tuple[LayerKey, int] | None = None  # a layer that needs no stack, and its rows
 
     def is_replaced(self, layer: LayerKey) -> bool:
         """Whether another node computes the attention of ``layer``."""
@@ -99,18 +100,28 @@ class Forward:
             self.check_all_used()
         (only, *more) = branches
         if not more and only.attention is None and self._stack is None:
+            self._single = layer, len(only.inputs.query)
             return only.inputs
+        self._single = None
         self._stack = Stack(layer, tuple(Part.of(branch, live) for branch in branches), self._stack)
         return AttentionInputs(*(_stacked(column) for column in zip(*(b.inputs for b in branches), strict=True)))
 
-    def take(self) -> Stack | None:
-        """What waits for the attention that comes next."""
-        stack, self._stack = self._stack, None
+    def take(self, rows: int) -> Stack | None:
+        """What waits for the attention that comes next, over ``rows`` rows of queries."""
+        stack, single = self._stack, self._single
+        self._stack = self._single = None
+        if single is not None and single[1] != rows:
+            # The host would read the rows of one picture as those of another, and say nothing.
+            raise ValueError(
+                f"At layer {single[0]} the attention got {rows} rows of queries instead of {single[1]}: another node "
+                "after FFA Attention Patch tiles tokens (HyperTile). Remove it."
+            )
         return stack
 
     def check_all_used(self) -> None:
         """``ValueError`` if an attention that a stack was left for did not ask for it."""
-        if (stack := self.take()) is not None:
+        stack, self._stack = self._stack, None
+        if stack is not None:
             raise ValueError(
                 f"Another node computes the attention of layer {stack.layer} without the host's hooks, so FFA cannot "
                 "act there. Remove the node that replaces attention, or leave the layer out of FFA's layers."
@@ -132,15 +143,8 @@ class FusedAttention:
                 return func(q, k, v, heads, *args, **kwargs)
             return self.previous(func, q, k, v, heads, *args, **kwargs)
 
-        stack = self.forward.take()
-        if stack is not None:
-            return stack(q, k, v, heads, plain)
-        if len(q) != len(k):  # the host would read the rows of one picture as those of another, and say nothing
-            raise ValueError(
-                f"An attention got {len(q)} rows of queries and {len(k)} of keys: another node after FFA Attention "
-                "Patch tiles tokens (HyperTile). Remove it."
-            )
-        return plain(q, k, v)
+        stack = self.forward.take(len(q))
+        return plain(q, k, v) if stack is None else stack(q, k, v, heads, plain)
 
 
 def with_forward(options: Mapping[str, Any]) -> dict[str, Any]:

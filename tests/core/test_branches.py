@@ -300,8 +300,11 @@ def test_attention_over_rows_or_tokens_that_another_node_rearranged_is_refused()
     fused = FusedAttention(forward)
     hidden = torch.zeros(1, 4, 8)
     live = AttentionInputs(hidden, hidden, hidden)
-    with pytest.raises(ValueError, match="4 rows of queries and 2 of keys"):
+    forward.stack(layer, [Branch(live)], live)
+    with pytest.raises(ValueError, match=r"At layer middle\.0\.0 the attention got 4 rows of queries instead of 1"):
         fused(None, torch.zeros(4, 2, 8), torch.zeros(2, 4, 8), torch.zeros(2, 4, 8), 2)
+    # At a layer that is not fused other nodes do as they like.
+    assert fused(lambda q, k, v, heads: q, torch.zeros(4, 2, 8), torch.zeros(2, 4, 8), live.value, 2).shape == (4, 2, 8)
     for q, k in (((4, 2, 8), (2, 4, 8)), ((2, 2, 8), (2, 4, 8)), ((2, 4, 8), (2, 77, 8))):
         forward.stack(layer, [Branch(live, 0.5), Branch(live, 0.5)], live)
         with pytest.raises(ValueError, match=r"At layer middle\.0\.0 .* merges or tiles tokens"):
