@@ -31,11 +31,13 @@ class Call:
 
     ``roles`` maps the uuid of a conditioning to its role ("positive", "negative", ...). ``features`` holds what of a
     bank's features is at hand already: fetched ahead, or of pictures that are evaluated beside the running one.
+    ``strength`` multiplies that of every patch.
     """
 
     sigma: float
     roles: Mapping[Any, str] = field(default_factory=dict)
     features: Fetched = field(default_factory=dict)
+    strength: float = 1.0
 
 
 def _call(extra_options: Mapping[str, Any]) -> Call:
@@ -193,15 +195,14 @@ class FusionPatch:
 
     def _row_strength(self, n: Tensor, call: Call, extra_options: Mapping[str, Any]) -> float | Tensor | None:
         """Strength of the rows: one number if it is the same for all, None if it is 0 for all."""
-        if self.rows == "all":
-            return self.strength
-        styled = [role != "negative" for role in _roles(call, extra_options)]
-        if all(styled):
-            return self.strength
-        if not any(styled):
+        strength = self.strength * call.strength
+        styled = [self.rows == "all" or role != "negative" for role in _roles(call, extra_options)]
+        if strength == 0 or not any(styled):
             return None
+        if all(styled):
+            return strength
         images = extra_options["activations_shape"][0] // len(styled)
-        chunks = n.new_tensor(styled).repeat_interleave(images) * self.strength
+        chunks = n.new_tensor(styled).repeat_interleave(images) * strength
         return chunks.repeat(len(n) // len(chunks)).view(-1, 1, 1)
 
 

@@ -22,6 +22,7 @@ from ..magicstyle_core.storage import LiveStore
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
 
 Conditioning = list
+Progress = Callable[[int, Tensor, Tensor, int], None]  # (step, x0, x, steps): the host's callback of a sampling run
 Latent = dict
 
 
@@ -139,12 +140,16 @@ def run_sampler(
     positive: Conditioning,
     negative: Conditioning | None = None,
     cfg: float = 1.0,
+    progress: Progress | None = None,
 ) -> Tensor:
-    """Run a SAMPLER function on ``latent (B,C,H,W)`` as it is, without adding noise, through the host."""
+    """Run a SAMPLER function on ``latent (B,C,H,W)`` as it is, without adding noise, through the host.
+
+    ``progress`` None shows the run's own, with a preview.
+    """
     guider = comfy.samplers.CFGGuider(model)
     guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
     guider.set_cfg(cfg)
-    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    callback = progress or latent_preview.prepare_callback(model, len(sigmas) - 1)
     return guider.sample(
         torch.zeros_like(latent),
         latent,

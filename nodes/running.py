@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 KEY = "magicstyle"
 RUN = "magicstyle_run"  # where the options of a run hold its state
+STRENGTH = "magicstyle_strength"  # where the options of a model hold what multiplies the strength of its patches
 Wrappers = comfy.patcher_extension.WrappersMP
 
 
@@ -50,10 +51,19 @@ def with_calls(model: ModelPatcher) -> ModelPatcher:
     return clone
 
 
+def with_strength(model: ModelPatcher, strength: float) -> ModelPatcher:
+    """A clone on which every FFA patch is as many times as strong; at 1 the model itself."""
+    if strength == 1:
+        return model
+    clone = model.clone()
+    clone.model_options.setdefault("transformer_options", {})[STRENGTH] = strength
+    return clone
+
+
 def _keep_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
     guider, sigmas = executor.class_obj, args[3]
     options = guider.model_options.setdefault("transformer_options", {})  # the host made a copy for this run
-    patches = _fusion_patches(options)
+    patches = _fusion_patches(options) if options.get(STRENGTH) != 0 else []
     _check_schedule(patches, sigmas)
     run = options[RUN] = Run(patches, sigmas.tolist(), guider.model_patcher.load_device)
     try:
@@ -73,7 +83,7 @@ def _announce_call(executor: Any, x: Tensor, timestep: Tensor, model_options: di
 
     def evaluate() -> Tensor:
         features = {} if run is None else run.features(sigma, guider.inner_model, timestep, model_options)
-        announced = {**options, CALL: Call(sigma, roles, features)}
+        announced = {**options, CALL: Call(sigma, roles, features, options.get(STRENGTH, 1.0))}
         return executor(x, timestep, {**model_options, "transformer_options": announced}, seed)
 
     try:

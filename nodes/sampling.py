@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from torch import Tensor
 
 import comfy.samplers
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..magicstyle_core import ddim
@@ -18,6 +19,7 @@ from ..magicstyle_core.color import adain, transport
 from ..magicstyle_core.methods import Color
 from ..magicstyle_core.texture import TextureSwap
 from . import host, models
+from .running import with_strength
 from .types import CATEGORY, Bank, Rule
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,11 @@ class FusedSampling:
     color: Color = "match"
     color_strength: float = 1.0
     texture: float = TEXTURE
+
+    def at(self, strength: float) -> FusedSampling:
+        """With weaker colours and fewer pieces, in proportion; above 1 they stay, for they have arrived."""
+        share = min(strength, 1.0)
+        return replace(self, color_strength=self.color_strength * share, texture=self.texture * share)
 
     def __call__(
         self,
@@ -113,6 +120,14 @@ def _texture() -> io.Input:
     )
 
 
+def _style_strength() -> io.Input:
+    """Optional and after the other widgets, as :func:`_texture`."""
+    return io.Float.Input(
+        "style_strength", default=1.0, min=0.0, max=2.0, step=0.05, optional=True,
+        tooltip="One dial for the whole style: FFA's strength, color_strength and texture together. 0 gives the portrait back, 1 is what the settings say, above 1 exaggerates brushwork. Other values than 0 and 1 compute attention twice.",
+    )
+
+
 class FusedSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -139,6 +154,7 @@ class FusedSampler(io.ComfyNode):
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
+                _style_strength(),
                 Rule.Input("rule", optional=True, tooltip="Start and end as the method of Fusion Rule does: its values replace color, detail, texture and start_step above. Not connected: they hold."),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The stylized portrait, for VAE Decode.")],
@@ -147,29 +163,46 @@ class FusedSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture=TEXTURE,
-        style_bank=None, positive=None, negative=None, rule=None,
+        style_bank=None, positive=None, negative=None, style_strength=1.0, rule=None,
     ) -> io.NodeOutput:
-        way = content_bank.trajectory
         if rule is not None and rule.start is not None:
             color, detail, texture, skipped = rule.start
-            start_step = round(skipped * way.steps)
-        for role, bank in (("content", content_bank), ("style", style_bank)):
-            if bank is not None:
-                models.check_model(model, bank, role)
-        if start_step >= way.steps:
-            raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
-        first = way.steps - start_step
+            start_step = round(skipped * content_bank.trajectory.steps)
         sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
-        samples = host.run_sampler(
-            model,
-            sampling,
-            way.sigmas[: first + 1].flip(0),
-            model.model.process_latent_out(way.latents[first]),
-            host.checked_conditioning(model, positive),
-            host.checked_conditioning(model, negative),
-            cfg,
-        )
+        samples = way_back(model, sampling, start_step, cfg, style_strength, positive, negative)
         return io.NodeOutput({"samples": samples})
+
+
+def way_back(
+    model: ModelPatcher,
+    sampling: FusedSampling,
+    start_step: int = 0,
+    cfg: float = 1.0,
+    style_strength: float = 1.0,
+    positive: host.Conditioning | None = None,
+    negative: host.Conditioning | None = None,
+    progress: host.Progress | None = None,
+) -> Tensor:
+    """Sample from the noise of the content's bank: latents ``(B,C,H,W)`` as sockets carry them."""
+    content = sampling.content
+    assert content is not None
+    for role, bank in (("content", content), ("style", sampling.style)):
+        if bank is not None:
+            models.check_model(model, bank, role)
+    way = content.trajectory
+    if start_step >= way.steps:
+        raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
+    first = way.steps - start_step
+    return host.run_sampler(
+        with_strength(model, style_strength),
+        sampling.at(style_strength),
+        way.sigmas[: first + 1].flip(0),
+        model.model.process_latent_out(way.latents[first]),
+        host.checked_conditioning(model, positive),
+        host.checked_conditioning(model, negative),
+        cfg,
+        progress,
+    )
 
 
 class DDIMSampler(io.ComfyNode):
