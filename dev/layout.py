@@ -28,6 +28,11 @@ PLACES: dict[str, dict[str, Box]] = {
     "magicstyle_demo": _DEMO_PLACES,
     "magicstyle_paper": _DEMO_PLACES,
     "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
+    "ablation_grid": {
+        **{node: _DEMO_PLACES[node] for node in "1 2 3 4 5 7 8 9".split()},
+        "10": [1330, 0, 320, 480],  # the sweep
+        "13": [1720, 0, 900, 520],  # the grid
+    },
     "style_library": {
         "1": [0, 0, 270, 370],  # Style
         "3": [0, 460, 270, 130],
@@ -64,6 +69,11 @@ _PORTRAIT_GROUPS = [
     ("Result", SAND, "12 13"),
 ]
 _MEMBERS = {
+    "ablation_grid": [
+        *_PORTRAIT_GROUPS[:3],
+        ("2 Sweep", PLUM, "10"),
+        ("Grid", SAND, "13"),
+    ],
     "style_library": [
         ("Picture", BLUE, "1 3"),
         ("Model", STEEL, "5 7"),
@@ -115,6 +125,14 @@ _PORTRAIT = f"""\
 
 {_DIALS}"""
 
+_ABLATION = """\
+The paper's ablation: one portrait, inverted once, under a list of settings; only attention differs between the columns.
+
+1. Choose a portrait in **Content** and a picture in **Style**.
+2. Write one setting a line in **Alpha / Beta Sweep**: inputs of FFA Attention Patch as *name=value*, or a method of \
+Fusion Rule, such as *StyleID* or *StyleID: gamma=0.5*.
+3. Press **Run**. Every line costs one sampling run."""
+
 _LIBRARY = """\
 1. Choose a picture in **Style** and a name in **Save Feature Bank**.
 2. Press **Run**: the style is inverted once and saved in *models/magicstyle_banks*.
@@ -131,6 +149,7 @@ NOTES = {
     "magicstyle_demo": {"text": _DEMO, "place": NOTE},
     "magicstyle_paper": {"text": _PAPER, "place": NOTE},
     "magicstyle_portrait": {"text": _PORTRAIT, "place": NOTE},
+    "ablation_grid": {"text": _ABLATION, "place": NOTE},
     "style_library": {"text": _LIBRARY, "place": NOTE},
     "batch_portraits": {"text": _BATCH, "place": NOTE},
 }

@@ -25,7 +25,14 @@ from .report import PREEXEC, DevError, say, step
 from .server import ROOT, Host
 from .tools import find_browser, test_environment
 
-NAMES = ("magicstyle_demo", "magicstyle_paper", "magicstyle_portrait", "style_library", "batch_portraits")
+NAMES = (
+    "magicstyle_demo",
+    "magicstyle_paper",
+    "magicstyle_portrait",
+    "ablation_grid",
+    "style_library",
+    "batch_portraits",
+)
 FOLDER, PROMPTS = ROOT / "workflows", ROOT / "tests" / "prompts"
 KEPT_TITLES = ("Content", "Style")
 SETTINGS = {"Comfy.Minimap.Visible": False}

@@ -22,6 +22,8 @@ from .layers import LayerKey, LayerSelection
 from .recording import FeatureRecorder
 from .schedule import SigmaWindow
 
+Rows = Literal["all", "positive"]
+
 CALL = "magicstyle_call"  # where the adapter puts a Call
 
 
@@ -112,7 +114,7 @@ class FusionPatch:
     layers: LayerSelection
     strength: float = 1.0
     window: SigmaWindow = SigmaWindow()
-    rows: Literal["all", "positive"] = "all"
+    rows: Rows = "all"
     lookup: Lookup = "nearest"
 
     def __call__(

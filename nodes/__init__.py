@@ -9,6 +9,7 @@ from .fusion import FFAAttentionPatch
 from .inversion import ContentStyleInversion, DDIMInversion
 from .rules import FusionRule
 from .sampling import BankSchedule, DDIMSampler, FusedSampler
+from .sweep import AlphaBetaSweep
 
 
 class MagicStyleExtension(ComfyExtension):
@@ -22,6 +23,7 @@ class MagicStyleExtension(ComfyExtension):
             FFAAttentionPatch,
             FusionRule,
             FusedSampler,
+            AlphaBetaSweep,
             DDIMSampler,
             BankSchedule,
             BankInfo,

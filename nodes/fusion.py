@@ -6,9 +6,10 @@ from typing import get_args
 
 import torch
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.attention import FusionPatch
+from ..magicstyle_core.attention import FusionPatch, Rows
 from ..magicstyle_core.bank import FeatureBank, Lookup
 from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
 from ..magicstyle_core.layers import PRESETS, AttentionLayer, LayerSelection, describe
@@ -98,16 +99,43 @@ class FFAAttentionPatch(io.ComfyNode):
         cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
         keys, queries, temperature, layers, rows, between_steps="nearest", rule=None,
     ) -> io.NodeOutput:
-        method = rule or Method("FFA", (Part(FeatureFusion(alpha, beta, keys, queries, temperature)),))
-        window = host.window(model, start_percent, end_percent)
-        models.check_model(model, content_bank, "content")
-        models.check_model(model, style_bank, "style")
-        _check_schedules(content_bank, style_bank)
-        patched = with_calls(model)
-        for fused, selection in _selections(method, layers, content_bank, style_bank):
-            patch = FusionPatch(fused, content_bank, style_bank, selection, strength, window, rows, between_steps)
-            patched.set_model_attn1_patch(patch)
+        patched = fuse(
+            model, content_bank, style_bank, rule, alpha=alpha, beta=beta, keys=keys, queries=queries, temperature=temperature,
+            strength=strength, start_percent=start_percent, end_percent=end_percent, layers=layers, rows=rows,
+            between_steps=between_steps,
+        )  # fmt: skip
         return io.NodeOutput(patched)
+
+
+def fuse(
+    model: ModelPatcher,
+    content: FeatureBank,
+    style: FeatureBank,
+    method: Method | None,
+    *,
+    alpha: float,
+    beta: float,
+    keys: Keys,
+    queries: Queries,
+    temperature: float,
+    strength: float,
+    start_percent: float,
+    end_percent: float,
+    layers: str,
+    rows: Rows,
+    between_steps: Lookup,
+) -> ModelPatcher:
+    """A clone of ``model`` under a method; None is that of ``alpha`` to ``temperature``, which it replaces."""
+    method = method or Method("FFA", (Part(FeatureFusion(alpha, beta, keys, queries, temperature)),))
+    window = host.window(model, start_percent, end_percent)
+    models.check_model(model, content, "content")
+    models.check_model(model, style, "style")
+    _check_schedules(content, style)
+    patched = with_calls(model)
+    for rule, selection in _selections(method, layers, content, style):
+        patch = FusionPatch(rule, content, style, selection, strength, window, rows, between_steps)
+        patched.set_model_attn1_patch(patch)
+    return patched
 
 
 def _selections(

@@ -16,6 +16,7 @@ from comfy_api.latest import io
 from ..magicstyle_core import ddim
 from ..magicstyle_core.bank import FeatureBank
 from ..magicstyle_core.color import adain, transport
+from ..magicstyle_core.dial import StyleStrength
 from ..magicstyle_core.methods import Color
 from ..magicstyle_core.texture import TextureSwap
 from . import host, models
@@ -38,9 +39,9 @@ class FusedSampling:
     color_strength: float = 1.0
     texture: float = TEXTURE
 
-    def at(self, strength: float) -> FusedSampling:
-        """With weaker colours and fewer pieces, in proportion; above 1 they stay, for they have arrived."""
-        share = min(strength, 1.0)
+    def at(self, strength: StyleStrength) -> FusedSampling:
+        """With weaker colours and fewer pieces."""
+        share = strength.look
         return replace(self, color_strength=self.color_strength * share, texture=self.texture * share)
 
     def __call__(
@@ -94,8 +95,8 @@ class FusedSampling:
         return residuals
 
 
-def _look() -> list[io.Input]:
-    """Inputs that the Fused Sampler and the DDIM Sampler share."""
+def look_inputs() -> list[io.Input]:
+    """Inputs that all samplers share."""
     return [
         io.Float.Input(
             "detail", default=1.0, min=0.0, max=1.0, step=0.05,
@@ -112,16 +113,16 @@ def _look() -> list[io.Input]:
     ]
 
 
-def _texture() -> io.Input:
-    """The last widget of both samplers, and optional: workflows saved without it keep their values and still run."""
+def texture_input(default: float = TEXTURE) -> io.Input:
+    """After the other widgets, and optional: workflows saved without it keep their values and still run."""
     return io.Float.Input(
-        "texture", default=TEXTURE, min=0.0, max=1.0, step=0.05, optional=True,
+        "texture", default=default, min=0.0, max=1.0, step=0.05, optional=True,
         tooltip="How much of the picture is laid anew from small pieces of the style picture, in the middle of sampling. Raising it brings dots, tiles and parallel lines in order and costs fine features; 0 is the paper.",
     )
 
 
 def _style_strength() -> io.Input:
-    """Optional and after the other widgets, as :func:`_texture`."""
+    """Optional and after the other widgets, as :func:`texture_input`."""
     return io.Float.Input(
         "style_strength", default=1.0, min=0.0, max=2.0, step=0.05, optional=True,
         tooltip="One dial for the whole style: FFA's strength, color_strength and texture together. 0 gives the portrait back, 1 is what the settings say, above 1 exaggerates brushwork. Other values than 0 and 1 compute attention twice.",
@@ -145,12 +146,12 @@ class FusedSampler(io.ComfyNode):
                     "cfg", default=1.0, min=0.0, max=30.0, step=0.1,
                     tooltip="Guidance by the positive prompt. 1 is the paper and the faster; raising it follows the prompt and leaves the portrait.",
                 ),
-                *_look(),
+                *look_inputs(),
                 io.Int.Input(
                     "start_step", default=0, min=0, max=999,
                     tooltip="Steps to leave out at the noisy end. Raising it keeps more of the portrait and saves time.",
                 ),
-                _texture(),
+                texture_input(),
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
@@ -193,9 +194,10 @@ def way_back(
     if start_step >= way.steps:
         raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
     first = way.steps - start_step
+    strength = StyleStrength(style_strength)
     return host.run_sampler(
-        with_strength(model, style_strength),
-        sampling.at(style_strength),
+        with_strength(model, strength.attention),
+        sampling.at(strength),
         way.sigmas[: first + 1].flip(0),
         model.model.process_latent_out(way.latents[first]),
         host.checked_conditioning(model, positive),
@@ -216,8 +218,8 @@ class DDIMSampler(io.ComfyNode):
             "Give it the schedule of Bank Schedule and the noise of an inversion node, and add no noise.",
             search_aliases=["fff", "ddim", "sampler"],
             inputs=[
-                *_look(),
-                _texture(),
+                *look_inputs(),
+                texture_input(),
                 Bank.Input("content_bank", optional=True, tooltip="Bank of the portrait, for its detail. Not connected: plain DDIM."),
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
             ],

@@ -21,6 +21,7 @@ NODES = {
     "MagicStyle_Invert": "DDIM Inversion",
     "MagicStyle_FFA": "FFA Attention Patch",
     "MagicStyle_FusionRule": "Fusion Rule",
+    "MagicStyle_Sweep": "Alpha / Beta Sweep",
     "MagicStyle_FusedSampler": "Fused Sampler (FFF)",
     "MagicStyle_Sampler": "DDIM Sampler",
     "MagicStyle_Sigmas": "Bank Schedule",

@@ -14,6 +14,7 @@ import numpy as np
 
 from magicstyle_core.attention import FusionPatch
 from magicstyle_core.bank import FeatureBank
+from magicstyle_core.dial import StyleStrength
 from magicstyle_core.fusion import FeatureFusion, FusionRule
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.rules import CrossImage, Sum
@@ -167,6 +168,17 @@ def _own() -> list[Row]:
 def at_strength(setting: Setting, strength: float) -> Setting:
     """A setting with weaker or stronger FFA; up to 1 its texture keeps pace, so that 0 is standard attention."""
     return replace(setting, strength=strength, texture=setting.texture * min(strength, 1.0))
+
+
+def at_style_strength(setting: Setting, value: float) -> Setting:
+    """A setting under the Fused Sampler's `style_strength`."""
+    strength = StyleStrength(value)
+    return replace(
+        setting,
+        strength=setting.strength * strength.attention,
+        color_strength=setting.color_strength * strength.look,
+        texture=setting.texture * strength.look,
+    )
 
 
 def gentle(start: float) -> Setting:

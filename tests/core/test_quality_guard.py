@@ -15,7 +15,18 @@ from demo.network import SMALL, Network
 from demo.quality.classical import reinhard
 from demo.quality.curves import gain
 from demo.quality.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
-from demo.quality.methods import BETAS, DEFAULT, PAPER, STARTS, STORED, STYLEID, Setting, at_strength, gentle
+from demo.quality.methods import (
+    BETAS,
+    DEFAULT,
+    PAPER,
+    STARTS,
+    STORED,
+    STYLEID,
+    Setting,
+    at_strength,
+    at_style_strength,
+    gentle,
+)
 from demo.quality.pairs import Pair, pairs
 from demo.quality.study import Values
 from demo.render.fields import Field
@@ -160,6 +171,15 @@ def test_the_default_takes_the_style(measured, nothing, measure):
 def test_strength_trades_structure_for_style(measured, groups):
     along = [measured(at_strength(DEFAULT, strength), groups[-1:]) for strength in STRENGTHS]
     for measure in ("structure", "patch"):
+        means = [float(values[measure].mean()) for values in along]
+        assert (np.diff(means) < 0).all(), f"{measure}: {means}"
+
+
+def test_one_dial_leads_from_the_portrait_to_the_style(measured, groups):
+    """Colour and texture come closer to the style all the way, and it begins with the portrait itself."""
+    along = [measured(at_style_strength(DEFAULT, value), groups[-1:]) for value in (0.0, 0.25, 0.5, 1.0, 2.0)]
+    assert float(along[0]["structure"].mean()) > 0.95
+    for measure in ("color", "texture"):
         means = [float(values[measure].mean()) for values in along]
         assert (np.diff(means) < 0).all(), f"{measure}: {means}"
 

@@ -22,7 +22,7 @@ def test_defaults_of_the_nodes():
     assert defaults("MagicStyle_FFA") == {**FFA, **MATCHED, "between_steps": "nearest"}
     look = {"detail": 1.0, "color": "match", "color_strength": 1.0, "texture": 0.75}
     assert defaults("MagicStyle_Sampler") == look
-    assert defaults("MagicStyle_FusedSampler") == {**FFF, **look}
+    assert defaults("MagicStyle_FusedSampler") == {**FFF, **look, "style_strength": 1.0}
     inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16", "storage": "auto"}
     inversion |= {"keep_every": 1, "start_percent": 0.0, "end_percent": 0.99}
     assert defaults("MagicStyle_Invert") == inversion

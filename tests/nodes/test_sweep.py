@@ -1,0 +1,146 @@
+"""Alpha / Beta Sweep: a list of settings from one inversion, each as the graph of FFA and Fused Sampler gives it."""
+
+import pytest
+import torch
+from graphs import FFF, MATCHED, csdi, ffa, fff, full, keep, node
+
+import comfy.samplers
+import nodes
+
+LOOK = {**FFF, "color": "match", "texture": 0.0}
+
+
+class TestVAE:
+    """Shows the first three channels, or two of them and a constant: enough to tell latents apart."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("VAE",), "run", "test"
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {}}
+
+    def run(self):
+        return (self,)
+
+    def decode(self, latent):
+        return latent[:, :3].movedim(1, -1) / 8 + 0.5
+
+
+@pytest.fixture(autouse=True)
+def _vae(monkeypatch):
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "TestVAE", TestVAE)
+
+
+def sweep(settings, source="model", graph=None, **changes):
+    """The graph with a sweep; keeps "images" and "grid"."""
+    banks = {"content_bank": ["csdi", 0], "style_bank": ["csdi", 1]}
+    return (graph or csdi()) | {
+        "vae": node("TestVAE"),
+        "sweep": node(
+            "MagicStyle_Sweep", model=[source, 0], vae=["vae", 0], **banks, settings=settings, **{**LOOK, **changes}
+        ),
+        "keep images": keep(["sweep", 0], "images"),
+        "keep grid": keep(["sweep", 1], "grid"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        ("queries=stored beta=0.2", {}),
+        ("beta=0.4", MATCHED),
+        ("alpha=0.6 queries=matched # with a label", MATCHED),
+        ("queries=live alpha=0.75 temperature=1.5 strength=0.5 layers=decoder",
+         {"alpha": 0.75, "beta": 0.25, "queries": "live", "temperature": 1.5, "strength": 0.5, "layers": "decoder"}),
+        ("styleid: gamma=0.5", {"alpha": 0.5, "beta": 0.5, "queries": "live", "temperature": 1.5,
+                                "layers": "high-res decoder"}),
+    ],
+)  # fmt: skip
+def test_a_line_is_the_graph_of_ffa_and_fused_sampler(run, line, changes):
+    one = {"one": ffa(**changes), "sampled": fff("one", **LOOK), "keep one": keep(["sampled", 0], "one")}
+    kept = run(sweep(line) | one)
+    assert torch.equal(kept["images"], TestVAE().decode(kept["one"]["samples"]))
+
+
+def test_standard_attention_is_the_sampler_without_ffa(run):
+    bare = {"bare": fff("model", **LOOK), "keep bare": keep(["bare", 0], "bare")}
+    kept = run(sweep("Standard attention\nbeta=0.4") | bare)
+    assert torch.equal(kept["images"][:1], TestVAE().decode(kept["bare"]["samples"]))
+    assert not torch.equal(kept["images"][0], kept["images"][1])
+
+
+def test_three_portraits_make_three_rows_setting_by_setting(run):
+    whole = run(sweep("beta=0\nbeta=1", graph=csdi(content={"batch": 3})))
+    assert whole["images"].shape[0] == 6
+    again = run(sweep("beta=1", graph=csdi(content={"batch": 3})))
+    assert torch.equal(again["images"], whole["images"][3:])
+    height, width = whole["grid"].shape[1:3]
+    single = run(sweep("beta=0\nbeta=1"))["grid"]
+    assert width == single.shape[2]  # portrait, style and two settings
+    assert height > 2.5 * single.shape[1]
+
+
+def test_the_grid_shows_every_picture_under_its_label(run):
+    kept = run(sweep("beta=0 # one\nbeta=1 # a label that is far too long for a column and goes on over several lines"))
+    grid = kept["grid"]
+    assert grid.shape[0] == 1
+    assert grid.min() >= 0
+    assert grid.max() <= 1
+    cell, gap = 192, 8
+    assert grid.shape[2] == 4 * (cell + gap) + gap
+    shown = [grid[0, -gap - cell : -gap, left : left + cell] for left in range(gap, grid.shape[2], cell + gap)]
+    for number, image in enumerate(kept["images"], 2):
+        small = [torch.nn.functional.avg_pool2d(s.movedim(-1, 0), cell // image.shape[0]) for s in shown]
+        distances = [float((s - image.clamp(0, 1).movedim(-1, 0)).abs().mean()) for s in small]
+        assert distances.index(min(distances)) == number
+    assert (grid[0, : -gap - cell - gap] < 0.3).any()  # ink
+
+
+def test_a_style_of_another_size(run):
+    kept = run(sweep("queries=stored beta=0.4\nstrength=0.5", graph=csdi(style={"height": 24, "width": 12})))
+    assert torch.isfinite(kept["images"]).all()
+
+
+def test_the_model_is_as_before_and_a_second_run_gives_the_same(run):
+    graph = sweep("beta=0.4\nStyleID\nStandard attention") | {
+        "before": fff("model"), "keep before": keep(["before", 0], "before"),
+    }  # fmt: skip
+    first, second = run(graph), run(graph)
+    assert torch.equal(first["images"], second["images"])
+    bare = run(full() | {"bare": fff("model"), "keep bare": keep(["bare", 0], "bare")})["bare"]
+    assert torch.equal(first["before"]["samples"], bare["samples"])
+
+
+def test_every_setting_costs_its_steps_and_nothing_else(run, monkeypatch):
+    calls = []
+    original = comfy.samplers.calc_cond_batch
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *a, **k: calls.append(1) or original(*a, **k))
+    run(csdi() | {"k": keep(["csdi", 0], "bank")})
+    assert len(calls) == 5  # the inversion, which the sweep finds done
+    run(sweep("beta=0\nbeta=0.5\nStandard attention"))
+    assert len(calls) == 5 + 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("", "settings holds 0 lines"),
+        ("# only a remark", "settings holds 0 lines"),
+        ("\n".join(["beta=0.5"] * 65), "settings holds 65 lines"),
+        ("beta=0\ngama=1", "Line 2 of settings, 'gama=1': 'gama' is not an input of FFA Attention Patch; it has alpha"),
+        ("beta 0.4", "Line 1 of settings, 'beta 0.4': 'beta' is not name=value"),
+        ("beta=much", "beta needs a number; got 'much'"),
+        ("beta=1.5", "beta must be between 0 and 1; got 1.5"),
+        ("beta=nan", "beta must be between 0 and 1; got nan"),
+        ("alpha=0.5 beta=0.2", "must sum to 1"),
+        ("keys=styles", "keys must be one of style, content"),
+        ("layers=left", "Layers 'left' cannot be read"),
+        ("StyleID: beta=0.5", "'beta' is not a dial of this method; it has gamma, temperature"),
+        ("Standard attention: beta=1", "'beta' is not a dial of this method; it has none"),
+        ("StyleID: gamma=2", "gamma must be between 0 and 1; got 2"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_quoted(run, settings, message):
+    with pytest.raises(AssertionError) as error:
+        run(sweep(settings))
+    assert message in str(error.value)
