@@ -130,14 +130,17 @@ class FusionPatch:
         readings = self.readings_at(call.sigma)
         if readings is None:
             return n, context, value
+        if context is not n and not isinstance(strength, Tensor) and strength == 1 and "live" not in self.rule.reads:
+            forward.overridden.add(key)  # what an earlier patch wanted to be read
         live, grid = AttentionInputs(n, context, value), _token_grid(n, extra_options)
         features = {role: self._feature(role, readings[role], key, call, live, extra_options) for role in readings}
         nothing = Feature(n[:, :0], grid)  # for what the rule does not read
         content, style = (features.get(role, nothing) for role in ("content", "style"))
         if content.grid != grid:
             raise ValueError(
-                f"The content was inverted with {content.grid[0]}x{content.grid[1]} tokens at layer {key}, the "
-                f"running latent has {grid[0]}x{grid[1]}. Sample at the content's size, without area conditioning."
+                f"The content was inverted with {content.grid[0]}x{content.grid[1]} tokens at layer {key}, the running "
+                f"latent has {grid[0]}x{grid[1]}. Sample at the content's size, without area conditioning, and put "
+                "nodes that change the network's resolution (PatchModelAddDownscale) on the model while inverting too."
             )
         branches = self.rule(live, content, style, self.moment_at(call.sigma))
         return forward.stack(key, with_strength(branches, live, strength), live)

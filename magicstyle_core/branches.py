@@ -84,9 +84,11 @@ class Stack:
 @dataclass
 class Forward:
     """One pass of one batch through the network. ``replaced`` holds the addresses of layers, with or without their
-    depth, whose attention another node computes itself."""
+    depth, whose attention another node computes itself; ``overridden`` collects layers at which fusion takes the place
+    of what an earlier patch wanted to be read."""
 
     replaced: frozenset[tuple] = field(default_factory=frozenset)
+    overridden: set[LayerKey] = field(default_factory=set)
     _stack: Stack | None = None
     _single: tuple[LayerKey, int] | None = None  # a layer that needs no stack, and its rows
 

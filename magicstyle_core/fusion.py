@@ -21,6 +21,7 @@ from .softmax import Attention, weighted
 Keys = Literal["style", "content+style", "content", "live+style"]
 Queries = Literal["matched", "stored", "live"]
 Role = Literal["content", "style"]
+Source = Literal["content", "style", "live"]
 
 
 class AttentionInputs(NamedTuple):
@@ -57,11 +58,12 @@ class FusionRule(Protocol):
 
     ``live`` is what the attention would read unpatched; ``content`` lies on the same token grid, ``style``
     may lie on another. Weights of the returned branches sum to 1 for every token. ``reads`` names the banks whose
-    features it looks at; the other's need not be kept, and come in without tokens.
+    features it looks at; the other's need not be kept, and come in without tokens. It holds "live" if the running
+    image's own keys or values are read.
     """
 
     @property
-    def reads(self) -> frozenset[Role]: ...
+    def reads(self) -> frozenset[Source]: ...
 
     def __call__(
         self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
@@ -107,10 +109,11 @@ class FeatureFusion:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}; got '{value}'.")
 
     @property
-    def reads(self) -> frozenset[Role]:
+    def reads(self) -> frozenset[Source]:
         asks_style = self.beta > 0 and self.queries != "live"
         asks_content = self.alpha > 0 or (asks_style and self.queries == "matched")
-        read: dict[Role, bool] = {
+        read: dict[Source, bool] = {
+            "live": self.keys == "live+style",
             "content": asks_content or self.keys in ("content", "content+style"),
             "style": asks_style or self.keys != "content",
         }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from .features import Feature
-from .fusion import AttentionInputs, Branch, FusionRule, Moment, Role, check_positive, joined
+from .fusion import AttentionInputs, Branch, FusionRule, Moment, Source, check_positive, joined
 from .softmax import Contrast, SharedStatistics
 
 
@@ -22,8 +22,8 @@ class StandardAttention:
     """The running image attends to itself, as without a patch: the paper's ablation (Fig. 5)."""
 
     @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset()
+    def reads(self) -> frozenset[Source]:
+        return frozenset({"live"})
 
     def __call__(
         self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
@@ -50,7 +50,7 @@ class Sum:
             )
 
     @property
-    def reads(self) -> frozenset[Role]:
+    def reads(self) -> frozenset[Source]:
         return _reads(self.rules)
 
     def __call__(
@@ -75,7 +75,7 @@ class Stages:
     then: FusionRule
 
     @property
-    def reads(self) -> frozenset[Role]:
+    def reads(self) -> frozenset[Source]:
         return _reads((self.first, self.then))
 
     def __call__(
@@ -97,7 +97,7 @@ class CrossImage:
     structure_until: float = 0.4
 
     @property
-    def reads(self) -> frozenset[Role]:
+    def reads(self) -> frozenset[Source]:
         return frozenset({"style", "content"} if self.structure_until > 0 else {"style"})
 
     def __call__(
@@ -120,8 +120,8 @@ class StructureRamp:
     ramp: float = 2.0
 
     @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset({"content"})
+    def reads(self) -> frozenset[Source]:
+        return frozenset({"content", "live"})
 
     def __call__(
         self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
@@ -148,8 +148,8 @@ class StyleAligned:
         check_positive("style_weight", self.style_weight)
 
     @property
-    def reads(self) -> frozenset[Role]:
-        return frozenset({"style"})
+    def reads(self) -> frozenset[Source]:
+        return frozenset({"style", "live"})
 
     def __call__(
         self, live: AttentionInputs, content: Feature, style: Feature, moment: Moment
@@ -160,5 +160,5 @@ class StyleAligned:
         return [Branch(both.inputs._replace(query=query), attention=attention)]
 
 
-def _reads(rules: Sequence[FusionRule]) -> frozenset[Role]:
-    return frozenset[Role]().union(*(rule.reads for rule in rules))
+def _reads(rules: Sequence[FusionRule]) -> frozenset[Source]:
+    return frozenset[Source]().union(*(rule.reads for rule in rules))

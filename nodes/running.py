@@ -21,7 +21,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..magicstyle_core.attention import CALL, Call, FusionPatch, LivePatch
 from ..magicstyle_core.bank import FeatureBank, Fetched, Kept
-from ..magicstyle_core.branches import FORWARD, with_forward
+from ..magicstyle_core.branches import FORWARD, Forward, with_forward
 from ..magicstyle_core.features import PackedFeature
 from ..magicstyle_core.layers import LayerKey, LayerSelection, describe
 from ..magicstyle_core.prefetch import CudaTransfer, Prefetcher
@@ -35,6 +35,11 @@ KEY = "magicstyle"
 RUN = "magicstyle_run"  # where the options of a run hold its state
 STRENGTH = "magicstyle_strength"  # where the options of a model hold what multiplies the strength of its patches
 Wrappers = comfy.patcher_extension.WrappersMP
+REPLACED = "Another node replaces self-attention at %s: FFA leaves these layers to it."
+OVERRIDDEN = (
+    "FFA Attention Patch takes the place of what a node before it made self-attention read, at %s. Put that node after "
+    "FFA, or set keys to live+style or strength below 1, and both act."
+)
 
 
 def with_calls(model: ModelPatcher) -> ModelPatcher:
@@ -103,21 +108,11 @@ def _fuse(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if not patches:
         return executor(*args, **kwargs)
     options = with_forward(options)
-    _tell_of_replaced_layers(patches, options)
     result = executor(*args[:5], options, *args[6:], **kwargs)
     options[FORWARD].check_all_used()
+    if (run := options.get(RUN)) is not None:
+        run.tell(patches, options[FORWARD])
     return result
-
-
-def _tell_of_replaced_layers(patches: Sequence[FusionPatch], options: Mapping[str, Any]) -> None:
-    """Once a run: where FFA leaves layers to another node."""
-    run, forward = options.get(RUN), options[FORWARD]
-    if run is None or run.told_of_replaced or not forward.replaced:
-        return
-    lost = [layer for patch in patches for layer in patch.layers if forward.is_replaced(layer.key)]
-    if lost:
-        run.told_of_replaced = True
-        log.info("Another node replaces self-attention at %s: FFA leaves these to it.", describe(lost))
 
 
 def _check_schedule(patches: Sequence[FusionPatch], sigmas: Tensor) -> None:
@@ -147,13 +142,24 @@ class Run:
         if patches and device.type == "cuda":
             self._prefetcher = Prefetcher(patches, sigmas, CudaTransfer(device))
         self._live = LiveEvaluation(patches) if any(_live_banks(patches)) else None
-        self.told_of_replaced = False
+        self._told: set[str] = set()
 
     def features(self, sigma: float, model: Any, timestep: Tensor, model_options: dict) -> Fetched:
         """What of the banks' features is at hand for the evaluation at ``sigma``."""
         fetched = {} if self._prefetcher is None else self._prefetcher.at(sigma)
         live = {} if self._live is None else self._live.at(sigma, model, timestep, model_options)
         return {**fetched, **live}
+
+    def tell(self, patches: Sequence[FusionPatch], forward: Forward) -> None:
+        """A word in the log, once a run, where FFA and another node meet at a layer and one of them does not act."""
+        layers = {layer.key: layer for patch in patches for layer in patch.layers}
+        for message, lost in (
+            (REPLACED, [layer for layer in layers.values() if forward.is_replaced(layer.key)]),
+            (OVERRIDDEN, [layers[key] for key in forward.overridden]),
+        ):
+            if lost and message not in self._told:
+                self._told.add(message)
+                log.warning(message, describe(lost))
 
     def give_up_prefetch(self) -> bool:
         """Free what was fetched and fetch no more; False if there was nothing to give up."""

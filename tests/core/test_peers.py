@@ -118,5 +118,5 @@ def test_a_sum_without_a_weight_for_every_rule_is_refused(weights):
 
 
 def test_a_sum_reads_what_its_rules_read():
-    assert Sum((StandardAttention(), StandardAttention()), (0.5, 0.5)).reads == set()
+    assert Sum((StandardAttention(), StandardAttention()), (0.5, 0.5)).reads == {"live"}
     assert Sum((FeatureFusion(0, 1, queries="live"), FeatureFusion()), (0.5, 0.5)).reads == {"content", "style"}

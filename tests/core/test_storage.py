@@ -202,10 +202,10 @@ RULES = {
     "matched": (FeatureFusion(0.0, 1.0, queries="matched"), {"content", "style"}),
     "StyleID": (FeatureFusion(0.75, 0.25, queries="live"), {"content", "style"}),
     "MasaCtrl": (FeatureFusion(0.0, 1.0, queries="live"), {"style"}),
-    "MasaCtrl, live and style": (FeatureFusion(0.0, 1.0, "live+style", "live"), {"style"}),
+    "MasaCtrl, live and style": (FeatureFusion(0.0, 1.0, "live+style", "live"), {"style", "live"}),
     "style alone": (FeatureFusion(0.0, 1.0), {"style"}),
     "content alone": (FeatureFusion(1.0, 0.0, "content"), {"content"}),
-    "no rule": (StandardAttention(), set()),
+    "no rule": (StandardAttention(), {"live"}),
 }
 
 
