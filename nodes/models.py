@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import comfy.model_base
 import comfy.model_sampling
 from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
@@ -45,7 +46,12 @@ def attention_layers(model: ModelPatcher) -> tuple[AttentionLayer, ...]:
 def _supported_unet(model: ModelPatcher) -> UNetModel:
     unet = model.get_model_object("diffusion_model")
     if not isinstance(unet, UNetModel):
-        raise ValueError(f"{SUPPORTED}; this model is a {type(unet).__name__}. Load another checkpoint.")
+        raise ValueError(f"{SUPPORTED}; this model is {type(model.model).__name__}. Load another checkpoint.")
+    if isinstance(model.model, comfy.model_base.SDXLRefiner):
+        raise ValueError(
+            f"{SUPPORTED}, not on the SDXL refiner: it knows the last fifth of the noise levels only, and inversion goes "
+            "through all of them. Load the SDXL base checkpoint, and refine the result if you like."
+        )
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.EPS) or isinstance(sampling, comfy.model_sampling.EDM):
         raise ValueError(

@@ -16,10 +16,6 @@ def invert(source, **changes):
 
 
 REFUSED = {
-    "a model that is no UNet": (
-        csdi(loader=node("TestFlux")) | {"keep": keep(["csdi", 0], "bank")},
-        ("Stable Diffusion UNets", "FluxLike", "Load another checkpoint"),
-    ),
     "a latent of another model": (
         full(content={"channels": 16}),
         ("content latent", "(1, 16, 16, 16)", "(batch, 4, height, width)", "VAE of this model"),

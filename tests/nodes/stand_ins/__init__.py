@@ -1,7 +1,7 @@
 """Nodes that tests need and the pack does not: thin models, random latents and conditionings, and a sink."""
 
 import torch
-from thin_models import FluxLike, build
+from thin_models import CLASSES, build
 
 
 class _Node:
@@ -18,7 +18,7 @@ class Model(_Node):
     def INPUT_TYPES(cls):  # noqa: N802
         return {
             "required": {
-                "layout": (["SD15", "SDXL"],),
+                "layout": (list(CLASSES),),
                 "seed": ("INT", {"default": 0}),
                 "v_prediction": ("BOOLEAN", {"default": False}),
             }
@@ -26,19 +26,6 @@ class Model(_Node):
 
     def run(self, layout, seed, v_prediction):
         return (build(layout, seed, v_prediction),)
-
-
-class Flux(_Node):
-    """A model that is no UNet."""
-
-    RETURN_TYPES = ("MODEL",)
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": {}}
-
-    def run(self):
-        return (FluxLike.patcher(),)
 
 
 class Latent(_Node):
@@ -110,7 +97,6 @@ class Keep(_Node):
 
 NODE_CLASS_MAPPINGS = {
     "TestModel": Model,
-    "TestFlux": Flux,
     "TestLatent": Latent,
     "TestPrompt": Prompt,
     "TestKeep": Keep,
