@@ -7,6 +7,7 @@
     python3 dev.py bench      measured ratios
     python3 dev.py lint       ruff, pyright, imports
     python3 dev.py workflows  write workflows/ anew from tests/prompts/
+    python3 dev.py compatibility  write docs/compatibility.md from what tests measure on both hosts
 
 What is made lies in $MAGICSTYLE_CACHE (by default ~/.cache/magicstyle) and may be deleted at any time.
 COMFYUI_PATH and COMFYUI_PYTHON name a ComfyUI of your own to use instead; nothing is installed into it.
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
 
     commands.add_parser("lint", parents=[common], help="ruff, pyright, imports")
     commands.add_parser("workflows", parents=[common], help="write workflows/ anew; --help for more")
+    commands.add_parser("compatibility", parents=[common], help="write docs/compatibility.md from tests")
     return main
 
 
@@ -74,6 +76,10 @@ def dispatch(options: argparse.Namespace, rest: list) -> int:
         from dev.workflows import workflows
 
         return workflows(options, rest)
+    if options.command == "compatibility":
+        from dev.compatibility import compatibility
+
+        return compatibility(options)
     from dev.lint import lint
 
     return lint(options.host)

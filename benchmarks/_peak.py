@@ -18,7 +18,6 @@ from _figures import Figure
 from _literal import Literal
 from _nodes import fuse, invert, sample
 from _subjects import Subject
-from magicstyle.magicstyle_core.bank import FeatureBank
 
 PROCESS = Path("/proc/self")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of mallopt, in malloc.h
@@ -81,6 +80,11 @@ def highest(run: Callable[[], object]) -> int:
     return most
 
 
+def least(run: Callable[[], object], rounds: int = 3) -> int:
+    """The lowest of several peaks: what else the process and the system do at times only adds to one."""
+    return min(highest(run) for _ in range(rounds))
+
+
 def settled() -> int:
     """Bytes of the process when everything that can go is gone."""
     gc.collect()
@@ -100,17 +104,15 @@ def memory_figures(subject: Subject, steps: int) -> list[Figure]:
     warm = invert(subject, steps, **whole, storage="disk")
     sample(fuse(subject.model, *warm), warm[0])
     del warm  # with the pages of its files that are mapped
-    banks: list[FeatureBank] = []
     with only_what_is_used():
         start = settled()
-        for _ in range(2):  # the first leaves the heap as every later run finds it
-            plain_two = highest(lambda: invert(subject, steps, **{**whole, "layers": "none"}))
-        capture = highest(lambda: banks.extend(invert(subject, steps, **whole, storage="disk")))
-        content, style = banks
-        fused, default = (fuse(subject.model, *banks, queries=queries) for queries in ("stored", "matched"))
-        plain = highest(lambda: sample(subject.model, content))
-        stored = highest(lambda: sample(fused, content))
-        matched = highest(lambda: sample(default, content))
+        plain_two = least(lambda: invert(subject, steps, **{**whole, "layers": "none"}))
+        capture = least(lambda: invert(subject, steps, **whole, storage="disk"))
+        content, style = invert(subject, steps, **whole, storage="disk")
+        fused, default = (fuse(subject.model, content, style, queries=queries) for queries in ("stored", "matched"))
+        plain = least(lambda: sample(subject.model, content))
+        stored = least(lambda: sample(fused, content))
+        matched = least(lambda: sample(default, content))
         ours = highest(lambda: _portrait(subject, steps, whole)) - start
         literal = highest(lambda: _literal_portrait(subject, steps)) - start
     one_step = (content.store.bytes + style.store.bytes) / steps

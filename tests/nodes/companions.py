@@ -112,16 +112,21 @@ class Effects:
             error_of(kept["cf"], kept["c"]),
         )
 
+    def __str__(self) -> str:
+        """By the node and by FFA: alone, and in company."""
+        numbers = (self.companion, self.companion_in_company, self.fusion, self.fusion_in_company)
+        node, node_too, fusion, fusion_too = (f"{100 * number:.2g} %" for number in numbers)
+        return f"node {node}, with FFA {node_too}; FFA {fusion}, with the node {fusion_too}"
+
     def both_act(self) -> bool:
         """Whether each changes the picture, in the other's company too."""
         alone, together = (self.companion, self.fusion), (self.companion_in_company, self.fusion_in_company)
         return all(a > LEAST and t > max(SHARE * a, LEAST / 2) for a, t in zip(alone, together, strict=True))
 
 
-def record(name: str, place: str, verdict: str, effects: Effects | None = None, note: str = "") -> None:
+def record(section: str, name: str, place: str, verdict: str, measured: str = "") -> None:
     """A line for docs/compatibility.md, where one is asked for."""
     file = os.environ.get("MAGICSTYLE_EFFECTS")
     if file:
-        line = {"node": name, "place": place, "verdict": verdict, "note": note}
         with Path(file).open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line | (vars(effects) if effects else {})) + "\n")
+            lines.write(json.dumps([section, name, place, verdict, measured]) + "\n")

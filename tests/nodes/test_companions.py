@@ -221,12 +221,12 @@ def test_both_act_or_one_says_no(run, companion, place):
         with pytest.raises(AssertionError) as error:
             run(four(companion, place))
         assert message in str(error.value)
-        record(companion.name, shown, "refused", note=message)
+        record("Nodes", companion.name, shown, "refused", f"\"{message}\"")
         return
     kept = run(four(companion, place))
     effects = Effects.of(kept)
-    record(companion.name, shown, "both act" if effects.both_act() else "one does not act", effects)
     assert effects.both_act(), effects
+    record("Nodes", companion.name, shown, "both act", str(effects))
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_a_node_on_the_model_while_inverting_and_while_sampling(run, name, kind,
     assert effects.companion < 1e-3  # the portrait comes back
     assert effects.companion_in_company > LEAST
     assert effects.fusion_in_company > SHARE * effects.fusion
-    record(name, "inverting and sampling", "both act", effects)
+    record("Nodes", name, "inverting and sampling", "both act", str(effects))
 
 
 @pytest.mark.parametrize("portraits", [1, 4])
@@ -308,12 +308,12 @@ def test_four_latents_in_context_windows_of_two(run, portraits):
         message = "holds 4 images and the running batch 2"
         with pytest.raises(AssertionError, match=message):
             run(graph)
-        record("context windows, a bank of the whole batch", "after", "refused", note=message)
+        record("Nodes", "context windows, a bank of the whole batch", "after", "refused", f"\"{message}\"")
         return
     kept = run(graph)
     assert error_of(kept["windows"], kept["whole"]) < 1e-4
     assert error_of(kept["windows"], kept["bare"]) > LEAST
-    record("context windows, one portrait for all", "after", "both act")
+    record("Nodes", "context windows, one portrait for all", "after", "both act")
 
 
 def test_four_portraits_in_one_batch(run):
@@ -322,4 +322,4 @@ def test_four_portraits_in_one_batch(run):
     first = {"samples": kept["result"]["samples"][:1]}
     assert kept["result"]["samples"].shape[0] == 4
     assert error_of(first, one["result"]) < 1e-4
-    record("a batch of four portraits", "beside", "both act")
+    record("Nodes", "a batch of four portraits", "beside", "both act")

@@ -125,41 +125,6 @@ def test_lora_after_the_patch_reaches_the_fused_projections(run):
     assert error_of(run(graph)["result"], without) > 1e-3
 
 
-@pytest.mark.parametrize(
-    "guidance",
-    [
-        node("PerturbedAttentionGuidance", scale=3.0),
-        node("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0),
-    ],
-    ids=["PAG", "SAG"],
-)
-@pytest.mark.parametrize("place", ["before", "after"])
-def test_guidance_and_fusion_both_act(run, guidance, place):
-    """Four pictures: with and without guidance, with and without fusion; each effect is there in any company."""
-    graph = full(fff_changes={"cfg": 2.0}) | {"guided plain": guidance | {}}
-    source, other = ("model", "ffa") if place == "after" else ("guide", "model")
-    graph["guide"] = {
-        **guidance,
-        "inputs": {**guidance["inputs"], "model": ["ffa" if place == "after" else "model", 0]},
-    }
-    graph["guided plain"] = {**guidance, "inputs": {**guidance["inputs"], "model": ["model", 0]}}
-    graph["ffa before"] = ffa("guide") if place == "before" else ffa()
-    both = "guide" if place == "after" else "ffa before"
-    graph |= {
-        "both": fff(both, cfg=2.0),
-        "keep both": keep(["both", 0], "both"),
-        "guided": fff("guided plain", style=False, cfg=2.0),
-        "keep guided": keep(["guided", 0], "guided"),
-    }
-    kept = run(graph)
-    guidance_alone = error_of(kept["guided"], kept["plain"])
-    guidance_with_fusion = error_of(kept["both"], kept["result"])
-    fusion_with_guidance = error_of(kept["both"], kept["guided"])
-    assert guidance_alone > 1e-3
-    assert guidance_with_fusion > 0.3 * guidance_alone
-    assert fusion_with_guidance > 0.3 * error_of(kept["result"], kept["plain"])
-
-
 def test_inversion_ignores_guidance_on_its_model(run):
     graph = csdi() | {"keep": keep(["csdi", 2], "noise")}
     bare = run(graph)["noise"]
@@ -219,12 +184,3 @@ def test_two_patches_in_a_chain_share_the_picture(run):
     three_quarters = run(full(ffa_changes={"strength": 0.75}))["result"]
     assert error_of(kept["two"], three_quarters) < EXACT
     assert error_of(kept["two"], whole) > 1e-4
-
-
-def test_a_patch_that_tiles_tokens_is_refused_or_placed_after(run):
-    graph = full() | {
-        "tile": node("HyperTile", model=["model", 0], tile_size=64, swap_size=1, max_depth=0, scale_depth=False)
-    }
-    graph["ffa"]["inputs"]["model"] = ["tile", 0]
-    with pytest.raises(AssertionError, match="another node merges or tiles tokens"):
-        run(graph)

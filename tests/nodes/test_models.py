@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from companions import Effects, record
+from companions import record
 from graphs import INVERSION, csdi, error_of, full, keep, model, node
 from thin_models import CLASSES, FULL, REFUSED, build, patcher_of
 
@@ -26,10 +26,10 @@ LAYOUTS = {
 def test_a_portrait_comes_back_and_is_styled(run, name):
     graph = full(loader=model(**LAYOUTS[name]))
     kept = run(graph)
-    effects = Effects(0.0, 0.0, error_of(kept["result"], kept["plain"]), error_of(kept["result"], kept["plain"]))
-    assert error_of(kept["plain"], kept["content"]) < TO_ROUNDING
-    assert effects.fusion > 1e-3
-    record(name, "model", "works", effects)
+    back, styled = error_of(kept["plain"], kept["content"]), error_of(kept["result"], kept["plain"])
+    assert back < TO_ROUNDING
+    assert styled > 1e-3
+    record("Models", name, "thin", "works", f"portrait back to {back:.0e}, FFA {100 * styled:.2g} %")
 
 
 @pytest.mark.parametrize("name", ["SD 1.5, inpainting", "SDXL, inpainting"])
@@ -86,7 +86,7 @@ def test_what_is_not_supported_is_refused_by_name(run, name, words, monkeypatch)
     message = str(error.value)
     assert all(word in message for word in words), message
     assert "Load" in message
-    record(name, "model", "refused", note=words[0])
+    record("Models", name, "thin", "refused", f"names {words[0]}")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_full_layout_runs_once(run, name, monkeypatch):
     kept = run(graph)
     assert error_of(kept["plain"], kept["content"]) < 1e-3
     assert error_of(kept["result"], kept["plain"]) > 1e-4
-    record(f"{CLASSES[name][0].__name__}, full size", "model", "works")
+    record("Models", name, "full size", "works")
 
 
 def test_thin_layouts_are_of_the_kinds_that_they_stand_for():
