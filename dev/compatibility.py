@@ -30,7 +30,7 @@ that layer to it, and the log says so once a run. Where FFA takes the place of w
 the log says that too.
 """,
     "Models": "`thin` is the host's own class with few channels and random weights; `full size` the real layout.\n",
-    "Samplers": "`euler` and `ddim` with the sigmas of Bank Schedule stay on the bank's noise levels, others leave them.\n",
+    "Samplers": "`euler` and `ddim` with the sigmas of Bank Schedule stay on the noise levels of the bank.\n",
 }
 
 Line = tuple[str, str, str, str, str]
