@@ -26,8 +26,8 @@ that it is not on the model. Where a node is refused, nothing is sampled and the
 NOTES = {
     "Nodes": """\
 Where another node replaces the attention of a layer (PAG and SAG at the middle block, reference-only packs), FFA leaves
-that layer to it, and the log says so once a run. Where FFA takes the place of what a node before it made attention read,
-the log says that too.
+that layer to it, and the log says so once a run. Where FFA takes the place of what a node before it made attention
+read, the log says that too.
 """,
     "Models": "`thin` is the host's own class with few channels and random weights; `full size` the real layout.\n",
     "Samplers": "`euler` and `ddim` with the sigmas of Bank Schedule stay on the noise levels of the bank.\n",
