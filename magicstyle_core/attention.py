@@ -201,11 +201,13 @@ class FusionPatch:
     def _row_strength(self, n: Tensor, call: Call, extra_options: Mapping[str, Any]) -> float | Tensor | None:
         """Strength of the rows: one number if it is the same for all, None if it is 0 for all."""
         strength = self.strength * call.strength
-        styled = [self.rows == "all" or role != "negative" for role in _roles(call, extra_options)]
-        if strength == 0 or not any(styled):
+        if strength == 0:
             return None
-        if all(styled):
+        if self.rows == "all":
             return strength
+        styled = [role != "negative" for role in _roles(call, extra_options)]
+        if all(styled) or not any(styled):
+            return strength if styled[0] else None
         images = extra_options["activations_shape"][0] // len(styled)
         chunks = n.new_tensor(styled).repeat_interleave(images) * strength
         return chunks.repeat(len(n) // len(chunks)).view(-1, 1, 1)
