@@ -30,9 +30,8 @@ PLACES: dict[str, dict[str, Box]] = {
     "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
     "keep_colors": {
         **_DEMO_PLACES,
-        "12": [2030, 0, 270, 46],
-        "15": [2030, 140, 270, 80],  # the portrait's colours
-        "13": [2370, 0, 380, 890],
+        "15": [2030, 140, 380, 80],  # the portrait's colours
+        "13": [2030, 310, 380, 720],
     },
     "ablation_grid": {
         **{node: _DEMO_PLACES[node] for node in "1 2 3 4 5 7 8 9".split()},
@@ -75,7 +74,7 @@ _PORTRAIT_GROUPS = [
     ("Result", SAND, "12 13"),
 ]
 _MEMBERS = {
-    "keep_colors": [*_PORTRAIT_GROUPS[:-1], ("4 The portrait's colours", SAND, "12 15"), ("Result", BLUE, "13")],
+    "keep_colors": [*_PORTRAIT_GROUPS[:-1], ("4 The portrait's colours", SAND, "12 15 13")],
     "ablation_grid": [
         *_PORTRAIT_GROUPS[:3],
         ("2 Sweep", PLUM, "10"),

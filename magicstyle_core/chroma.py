@@ -1,7 +1,7 @@
 """Colour of pictures apart from their light: the lightness of one picture under the colours of another.
 
-Lightness and colour are L and (a, b) of CIELAB (1976, D65, of sRGB). On the latent this cannot be done: its channels mix
-light and colour.
+Lightness and colour are L and (a, b) of CIELAB (1976, D65, of sRGB). This is for finished pictures: channels of latents
+mix light and colour.
 """
 
 from __future__ import annotations
