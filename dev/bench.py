@@ -25,5 +25,5 @@ def bench(options: argparse.Namespace, arguments: list[str]) -> int:
     found = find_host(options.host)
     options.out.mkdir(parents=True, exist_ok=True)
     command = [found.python, str(folder / f"{options.name}.py"), "--out", str(options.out), *arguments]
-    extra = quality_tools(found.python) if options.name in ("cost", "quality") else []
+    extra = quality_tools(found.python) if options.name in ("colors", "cost", "quality") else []
     return subprocess.call(command, cwd=ROOT, env=test_environment(found, *extra), preexec_fn=PREEXEC)

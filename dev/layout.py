@@ -28,6 +28,11 @@ PLACES: dict[str, dict[str, Box]] = {
     "magicstyle_demo": _DEMO_PLACES,
     "magicstyle_paper": _DEMO_PLACES,
     "magicstyle_portrait": {**_SHARED, "5": [600, 0, 270, 110], "6": [600, 680, 270, 150]},
+    "keep_colors": {
+        **_DEMO_PLACES,
+        "15": [2030, 140, 380, 80],  # the portrait's colours
+        "13": [2030, 310, 380, 720],
+    },
     "ablation_grid": {
         **{node: _DEMO_PLACES[node] for node in "1 2 3 4 5 7 8 9".split()},
         "10": [1330, 0, 320, 480],  # the sweep
@@ -69,6 +74,7 @@ _PORTRAIT_GROUPS = [
     ("Result", SAND, "12 13"),
 ]
 _MEMBERS = {
+    "keep_colors": [*_PORTRAIT_GROUPS[:-1], ("4 The portrait's colours", SAND, "12 15 13")],
     "ablation_grid": [
         *_PORTRAIT_GROUPS[:3],
         ("2 Sweep", PLUM, "10"),
@@ -133,6 +139,15 @@ The paper's ablation: one portrait, inverted once, under a list of settings; onl
 Fusion Rule, such as *StyleID* or *StyleID: gamma=0.5*.
 3. Press **Run**. Every line costs one sampling run."""
 
+_COLORS = f"""\
+The style's strokes in the portrait's own colours.
+
+1. Choose a portrait in **Content** and a picture in **Style**.
+2. Press **Run**. **Keep Colors** takes lightness from the stylized picture and colours from the portrait.
+3. *strength* of Keep Colors lets some of the style's colours stay.
+
+{_DIALS}"""
+
 _LIBRARY = """\
 1. Choose a picture in **Style** and a name in **Save Feature Bank**.
 2. Press **Run**: the style is inverted once and saved in *models/magicstyle_banks*.
@@ -149,6 +164,7 @@ NOTES = {
     "magicstyle_demo": {"text": _DEMO, "place": NOTE},
     "magicstyle_paper": {"text": _PAPER, "place": NOTE},
     "magicstyle_portrait": {"text": _PORTRAIT, "place": NOTE},
+    "keep_colors": {"text": _COLORS, "place": NOTE},
     "ablation_grid": {"text": _ABLATION, "place": NOTE},
     "style_library": {"text": _LIBRARY, "place": NOTE},
     "batch_portraits": {"text": _BATCH, "place": NOTE},

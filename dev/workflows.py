@@ -29,6 +29,7 @@ NAMES = (
     "magicstyle_demo",
     "magicstyle_paper",
     "magicstyle_portrait",
+    "keep_colors",
     "ablation_grid",
     "style_library",
     "batch_portraits",

@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import library
 from .bank import BankInfo, LoadBank, SaveBank
+from .colors import KeepColors
 from .demo_model import LoadDemoModel
 from .fusion import FFAAttentionPatch
 from .inversion import ContentStyleInversion, DDIMInversion
@@ -26,6 +27,7 @@ class MagicStyleExtension(ComfyExtension):
             AlphaBetaSweep,
             DDIMSampler,
             BankSchedule,
+            KeepColors,
             BankInfo,
             SaveBank,
             LoadBank,

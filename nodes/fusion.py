@@ -44,7 +44,7 @@ class FFAAttentionPatch(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=2.0, step=0.05,
-                    tooltip="0 is the model without the patch, 1 is full fusion, above 1 exaggerates. Other values than 0 and 1 compute attention twice at these layers.",
+                    tooltip="0 is the model without the patch, 1 is full fusion, above 1 exaggerates. Of this patch alone; style_strength of Fused Sampler is one dial for all patches, colours and pieces. Other values than 0 and 1 compute attention twice at these layers.",
                 ),
                 io.Float.Input(
                     "start_percent", default=0.0, min=0.0, max=1.0, step=0.01,

@@ -104,7 +104,7 @@ def look_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "color", options=list(get_args(Color)), default="match",
-            tooltip="match: give the finished picture the colours and contrast of the style's. adain: start from noise with the mean and deviation of the style's (StyleID, the paper); weaker and flatter. none: keep the portrait's colours.",
+            tooltip="match: give the finished picture the colours and contrast of the style's. adain: start from noise with the mean and deviation of the style's (StyleID, the paper); weaker and flatter. none: do neither; the portrait's colours stay in the main, and Keep Colors brings them back wholly.",
         ),
         io.Float.Input(
             "color_strength", default=1.0, min=0.0, max=1.0, step=0.05,
@@ -125,7 +125,7 @@ def _style_strength() -> io.Input:
     """Optional and after the other widgets, as :func:`texture_input`."""
     return io.Float.Input(
         "style_strength", default=1.0, min=0.0, max=2.0, step=0.05, optional=True,
-        tooltip="One dial for the whole style: FFA's strength, color_strength and texture together. 0 gives the portrait back, 1 is what the settings say, above 1 exaggerates brushwork. Other values than 0 and 1 compute attention twice.",
+        tooltip="One dial for the whole style: FFA's strength, color_strength and texture together. 0 gives the portrait back, 1 is what the settings say, above 1 exaggerates brushwork, for colours have arrived. Other values than 0 and 1 compute attention twice.",
     )
 
 

@@ -25,6 +25,7 @@ NODES = {
     "MagicStyle_FusedSampler": "Fused Sampler (FFF)",
     "MagicStyle_Sampler": "DDIM Sampler",
     "MagicStyle_Sigmas": "Bank Schedule",
+    "MagicStyle_KeepColors": "Keep Colors",
     "MagicStyle_BankInfo": "Inspect Feature Bank",
     "MagicStyle_SaveBank": "Save Feature Bank",
     "MagicStyle_LoadBank": "Load Feature Bank",

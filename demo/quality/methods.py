@@ -167,7 +167,7 @@ def _own() -> list[Row]:
 
 def at_strength(setting: Setting, strength: float) -> Setting:
     """A setting with weaker or stronger FFA; up to 1 its texture keeps pace, so that 0 is standard attention."""
-    return replace(setting, strength=strength, texture=setting.texture * min(strength, 1.0))
+    return replace(setting, strength=strength, texture=setting.texture * StyleStrength(strength).look)
 
 
 def at_style_strength(setting: Setting, value: float) -> Setting:

@@ -25,7 +25,7 @@ UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("tor
 
 # Which modules of core a module may import. The first row that lists a name lies below the rows after it.
 LEVELS = (
-    {"color", "dial", "layers", "schedule", "features", "softmax", "tensor_file"},
+    {"chroma", "color", "dial", "layers", "schedule", "features", "softmax", "tensor_file"},
     {"storage", "matching", "texture"},
     {"bank"},
     {"ddim", "fusion", "regions", "recording", "untrusted"},

@@ -1,4 +1,4 @@
-"""Nodes that tests need and the pack does not: thin models, random latents and conditionings, and a sink."""
+"""Nodes that tests need and the pack does not: thin models, random latents, pictures and conditionings, and a sink."""
 
 import torch
 from thin_models import CLASSES, build
@@ -54,6 +54,28 @@ class Latent(_Node):
         return ({"samples": samples},)
 
 
+class Image(_Node):
+    """Pictures of random colours, each of its own seed."""
+
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {
+            "required": {
+                "seed": ("INT", {"default": 0}),
+                "batch": ("INT", {"default": 1}),
+                "height": ("INT", {"default": 16}),
+                "width": ("INT", {"default": 16}),
+                "channels": ("INT", {"default": 3}),
+            }
+        }
+
+    def run(self, seed, batch, height, width, channels):
+        generators = (torch.Generator().manual_seed(seed + i) for i in range(batch))
+        return (torch.stack([torch.rand(height, width, channels, generator=g) for g in generators]),)
+
+
 class Prompt(_Node):
     """A random text conditioning."""
 
@@ -98,6 +120,7 @@ class Keep(_Node):
 NODE_CLASS_MAPPINGS = {
     "TestModel": Model,
     "TestLatent": Latent,
+    "TestImage": Image,
     "TestPrompt": Prompt,
     "TestKeep": Keep,
 }

@@ -1,0 +1,183 @@
+"""Two tables of docs/quality.md: the dial `style_strength`, and ways to keep the portrait's colours.
+
+At 128 px through the demo model, colours on aligned pairs. Chroma is (a, b) of Lab. Writes OUT/colors.md, a sheet of
+all ways, and the picture of the README.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from demo.network import DEMO, Network  # noqa: E402
+from demo.quality.classical import monge_kantorovich  # noqa: E402
+from demo.quality.classifiers import train  # noqa: E402
+from demo.quality.curves import monotone  # noqa: E402
+from demo.quality.measures import directions, gradient_ssim, lab, patch_distance, texture_distance  # noqa: E402
+from demo.quality.methods import DEFAULT, Row, at_style_strength  # noqa: E402
+from demo.quality.pairs import IDENTITIES, pairs  # noqa: E402
+from demo.quality.report import FORMAT, SLACK  # noqa: E402
+from demo.quality.sheet import sheet  # noqa: E402
+from demo.quality.study import Study  # noqa: E402
+from demo.render.fields import Field  # noqa: E402
+from demo.render.styles import KINDS  # noqa: E402
+from magicstyle_core.chroma import keep_colors  # noqa: E402
+from magicstyle_core.color import transport  # noqa: E402
+from magicstyle_core.ddim import sample  # noqa: E402
+from magicstyle_core.texture import TextureSwap  # noqa: E402
+
+DIAL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+STYLED = "`color` match (the style's colours)"
+SETS = ("aligned", "misaligned")
+SHOWN = (("hopper", "hatching"), ("astronaut", "mosaic"))  # portrait and style in the README's picture
+MEASURES = ("color", "patch", "texture", "structure", "identity", "style")
+LUMA = torch.tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)
+
+
+def dial(work: Study, references: str) -> list[str]:
+    """A line for each value, and how many pairs fall all the way to 1, and from there on."""
+    lines = [f"| {references} | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
+    values = [work.measure(Row(f"dial {v:g}", at_style_strength(DEFAULT, v)), references) for v in DIAL]
+    for value, found in zip(DIAL, values, strict=True):
+        cells = [format(float(found[name].mean()), FORMAT.get(name, ".0%")) for name in MEASURES]
+        lines.append(f"| {value:g} | {' | '.join(cells)} |")
+    one = DIAL.index(1.0)
+    for name in ("color", "texture"):
+        along = np.stack([found[name] for found in values])
+        means = "falls" if monotone(along.mean(1), False) else "does not fall"
+        for where, part in (("0 to 1", along[: one + 1]), ("1 to 2", along[one:])):
+            strict, nearly = (sum(monotone(row, False, slack) for row in part.T) for slack in (0.0, SLACK))
+            lines.append(f"{name}: the mean {means}; {where}: {strict} pairs fall, {nearly} within {SLACK:g} a step")
+    return lines
+
+
+def on_latents(work: Study, pieces: float) -> list[Field]:
+    """Finished latents transported to the portraits'; pieces laid in the style's colours by `pieces`."""
+    drawn: list[Field] = []
+    for first in range(0, len(work.pairs), IDENTITIES):
+        some = work.pairs[first : first + IDENTITIES]
+        content = work.network.invert(planes([pair.content for pair in some]), work.steps)
+        style = work.network.invert(planes([pair.aligned for pair in some]), work.steps)
+        way, down = content.trajectory, content.trajectory.sigmas.flip(0)
+        denoise = work.network.denoiser(DEFAULT.patches(work.network, content, style))
+        swap = TextureSwap(style.trajectory.latents[0], down, DEFAULT.texture, pieces)
+        with torch.no_grad():
+            x = sample(denoise, way.latents[-1], down, way.residuals_down(way.steps), correct=swap)
+            drawn += pictures(work.network.codec.decode(transport(x, way.latents[0])))
+    return drawn
+
+
+def luma(image: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """Luma of the one, colour differences of the other (YCbCr, BT.709), clipped."""
+    grey, other = ((x * LUMA).sum(1, keepdim=True) for x in (image, content))
+    return (grey + content - other).clamp(0, 1)
+
+
+def planes(images: Sequence[Field]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(images).astype(np.float32)).permute(0, 3, 1, 2)
+
+
+def pictures(images: torch.Tensor) -> list[Field]:
+    return list(images.permute(0, 2, 3, 1).numpy())
+
+
+def keeping(work: Study) -> dict[str, list[Field]]:
+    """Pictures of all ways."""
+    portraits = [pair.content for pair in work.pairs]
+    styled = work.images(Row(STYLED, DEFAULT), "aligned")
+    plain = work.images(Row("none", replace(DEFAULT, color="none")), "aligned")
+    return {
+        "the portrait itself": portraits,
+        STYLED: styled,
+        "`color` none": plain,
+        "latent, pieces in the picture's colours": on_latents(work, 0.0),
+        "latent, pieces in the style's colours": on_latents(work, 1.0),
+        "image, Transfer Color (`mkl_lab`)": [monge_kantorovich(*both) for both in zip(styled, portraits, strict=True)],
+        "image, YCbCr": pictures(luma(planes(styled), planes(portraits))),
+        "image, Lab": pictures(keep_colors(planes(styled), planes(portraits))),
+        "image, Lab, from `color` none": pictures(keep_colors(planes(plain), planes(portraits))),
+    }
+
+
+def grey(image: Field) -> Field:
+    """The picture's lightness alone, as a picture."""
+    return pictures(keep_colors(planes([image]), torch.full((1, 3, 1, 1), 0.5)))[0]
+
+
+def cloud_distance(a: Field, b: Field) -> float:
+    """Sliced Wasserstein distance of the clouds of chroma, in Lab units."""
+    first, second = (np.sort(lab(x)[..., 1:].reshape(-1, 2) @ directions(2, 16).T, 0) for x in (a, b))
+    return float(np.abs(first - second).mean()) * np.pi / 2
+
+
+def kept(work: Study, out: Path) -> list[str]:
+    """A line for each way."""
+    columns = ("chroma by place", "chroma cloud", "light off", "patch, light", "texture, light", "structure")
+    lines = [f"| | {' | '.join(columns)} | identity | style |", "|---" * (len(columns) + 3) + "|"]
+    ways, kinds = keeping(work), np.array([KINDS.index(pair.kind) for pair in work.pairs])
+    for name, images in ways.items():
+        rows = []
+        for image, pair, styled in zip(images, work.pairs, ways[STYLED], strict=True):
+            shades, wanted = grey(image), grey(pair.aligned)
+            rows.append(
+                (
+                    np.linalg.norm(lab(image)[..., 1:] - lab(pair.content)[..., 1:], axis=2).mean(),
+                    cloud_distance(image, pair.content),
+                    np.abs(lab(image)[..., 0] - lab(styled)[..., 0]).mean(),
+                    patch_distance(shades, wanted),
+                    texture_distance(shades, wanted),
+                    gradient_ssim(image, pair.content),
+                )
+            )
+        cells = [f"{x:.2f}" for x in np.mean(rows, 0)]
+        stacked = np.stack(images).astype(np.float32)
+        right = work.classifiers.identity(stacked) == work.people, work.classifiers.style(stacked) == kinds
+        lines.append(f"| {name} | {' | '.join([*cells, *(f'{np.mean(share):.0%}' for share in right)])} |")
+        print(lines[-1], flush=True)
+    columns = {"style": [pair.aligned for pair in work.pairs], **ways}
+    sheet(list(columns), list(zip(*columns.values(), strict=True)), out / "colors.png")
+    return lines
+
+
+def shown(network: Network, out: Path, size: int = 192) -> None:
+    """The README's picture: colours of the style, and the portrait's own."""
+
+    def load(name: str) -> Field:
+        with Image.open(ROOT / "assets" / f"{name}.jpg") as file:
+            picture = ImageOps.fit(file.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+        return np.array(picture, np.float32) / 255
+
+    rows = []
+    for portrait, style in SHOWN:
+        both = load(f"portrait_{portrait}"), load(f"style_{style}")
+        content, reference = (network.invert(planes([picture])) for picture in both)
+        styled = network.stylize(content, DEFAULT.patches(network, content, reference), reference, **DEFAULT.look)
+        rows.append([*both, *pictures(styled), *pictures(keep_colors(styled, planes(both[:1])))])
+    sheet(["portrait", "style", "stylized", "colours kept"], rows, out / "keep_colors.jpg")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pairs", type=int, default=24)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    work = Study(Network.load(DEMO), pairs(128, options.pairs), train(64, options.out), options.out / "rows")
+    lines = [*kept(work, options.out), *(line for references in SETS for line in ("", *dial(work, references)))]
+    shown(work.network, options.out)
+    (options.out / "colors.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
