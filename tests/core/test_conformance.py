@@ -1,6 +1,8 @@
 """Every method gives the attention that its authors published: by formula, and by vectors recorded from formulas."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from magicstyle_core.fusion import AttentionInputs, Moment
 from magicstyle_core.layers import PRESETS, AttentionLayer, LayerKey
 from magicstyle_core.methods import METHODS, Start
 
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 CHOICES = [(name, number) for name, choices in PUBLISHED_DIALS.items() for number in range(len(choices))]
 MOST_BYTES = 1_000_000
 
@@ -36,7 +39,7 @@ LAYERS_AND_START = {
     "ZePo": ([LATE], Start("none", skipped=0.5)),
     "StyleAligned": ([ALL], Start("none")),
     "DiffStyler": ([LATE], Start("none")),
-    "Standard attention": ([ALL], Start("adain")),
+    "Standard attention": ([ALL], Start("match", 1.0)),
 }
 
 
@@ -167,3 +170,16 @@ def test_the_formula_of_attention_is_the_network_s():
     q, k, v = (torch.randn(7, 8, generator=torch.Generator().manual_seed(s), dtype=torch.float64) for s in (1, 2, 3))
     expected = torch.from_numpy(attend(q.numpy(), k.numpy(), v.numpy(), 2))
     assert_close(host_attention(q[None], k[None], v[None], 2)[0], expected)
+
+
+def test_the_page_of_methods_shows_every_one():
+    """docs/presets.md is made of METHODS; a new method needs a new page."""
+    text = (DOCS / "presets.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(METHODS)
+    pictures = re.findall(r"\]\((images/[^)]+)\)", text)
+    assert len(pictures) == len(METHODS) + 1
+    assert all((DOCS / picture).is_file() for picture in pictures)
+    for name, dials in PUBLISHED_DIALS.items():
+        shown = ", ".join(f"{dial} {value:g}" for dial, value in dials[0].items()) or "no dials"
+        section = text.split(f"## {name}\n")[1].split("\n## ")[0]
+        assert f"Shown: {shown}." in section

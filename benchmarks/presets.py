@@ -1,0 +1,216 @@
+"""docs/presets.md: every method of Fusion Rule on the demo model, a strip of pictures each, and what it consists of.
+
+Runs the pack's own nodes. Writes OUT/presets.md and OUT/images/preset_*.jpg, and OUT/images/presets.jpg, which shows
+all methods side by side. With ``--out docs`` that is the page of the repository.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS = ROOT / "assets"
+PORTRAITS = ("hopper", "astronaut")
+STYLES = ("woodcut", "halftone", "mosaic", "pastel")
+SIZE, STEPS = 128, 20
+QUALITY = 80  # of the JPEGs
+
+HEAD = """\
+# Methods in pictures
+
+Every preset of **Fusion Rule** at the values that its authors published, on the demo model at {size} px and {steps}
+steps, with `rule` connected to FFA Attention Patch and to Fused Sampler. The demo model is small and no Stable
+Diffusion: it shows what a rule does with a style, not how well a method paints. Layers are resolved by resolution; the
+demo model has two, so that *high-res decoder* and *decoder* are the same there. Made by
+`python3 dev.py bench presets --out docs`.
+
+Self-attention is `A(Q, K, V) = softmax(Q K^T / sqrt(d)) V`; `c` is the portrait, `s` the style, no index the running
+image. A picture costs {steps} evaluations after the inversion, also where two attentions are computed; ZePo skips half.
+
+![all methods on one portrait and two styles](images/presets.jpg)
+
+| preset | its attention | layers | start |
+|---|---|---|---|
+"""
+
+FORMULAS = {
+    "MagicStyle": "`A(a Q' + b Q_s relaid on the portrait, K_s, V_s)`, `Q'` half way from `Q_c` to `Q`",
+    "MagicStyle, as published": "`A(a Q_c + b Q_s, K_s, V_s)`",
+    "MagicStyle, joined keys": "`A(a Q_c + b Q_s, [K_c; K_s], [V_c; V_s])`, a style key weighs w",
+    "MagicStyle, sum of attentions": "`(1 - w) A(a Q_c + b Q_s, K_c, V_c) + w A(a Q_c + b Q_s, K_s, V_s)`",
+    "StyleID": "`A(T (g Q_c + (1 - g) Q), K_s, V_s)`",
+    "PortraitDiffusion": "`A(Q_c, K_s, V_s)`, later `(1 - g) A(Q_c, K_s, V_s) + g A(Q, K_s, V_s)`",
+    "MasaCtrl": "`A(Q, K, V)`, later `A(Q, K_s, V_s)`",
+    "Visual Style Prompting": "`A(Q, K_s, V_s)`",
+    "Cross-image attention": "`clip(f (P - 1/S) + 1/S, 0, 1) V_s` with the map `P` of `A(Q, K_s, V_s)`; early on every "
+    "fifth step reads the portrait",
+    "ZePo": "`A(m Q + (1 - m) Q_c, [K_c; g K_s], [V_c; V_s])`",
+    "StyleAligned": "`A(Q*, [K*; g K_s], [V; V_s])`, `*` with mean and deviation of the style's; a style key weighs w",
+    "DiffStyler": "`A(r Q_c + (1 - r) Q, r K_c + (1 - r) K, V)`, `r` falling",
+    "Standard attention": "`A(Q, K, V)`",
+}
+
+# What one sees, and what of the published method is outside of the rule.
+SEEN = {
+    "MagicStyle": (
+        "Strokes, dots, tiles and colours of the style on a face that stays readable; likeness suffers under "
+        "the coarsest dots. Not in the paper: matched queries, colours on the finished latent, pieces of the "
+        "style."
+    ),
+    "MagicStyle, as published": (
+        "The face stays whole; colours come half way, strokes are faint. More `beta` brings more, and the "
+        "style picture's layout with it."
+    ),
+    "MagicStyle, joined keys": (
+        "Nearly the portrait, tinted: its queries resemble its own keys most and read little else, even with "
+        "a style key weighing four. At 50 some strokes come."
+    ),
+    "MagicStyle, sum of attentions": (
+        "Half of the attention stays with the portrait: a veil of colour, strokes fainter still."
+    ),
+    "StyleID": (
+        "Clear strokes and colours on a face that stays sharp, the nearest of the others to this pack's "
+        "default. StyleID inverts by DDIM without residuals, as here with method `ddim`."
+    ),
+    "PortraitDiffusion": (
+        "Strong strokes and a firm drawing; colours stay near the portrait's, because the initial noise is "
+        "its own. Masks and its stylized content branch are not part of the rule."
+    ),
+    "MasaCtrl": (
+        "Everything is rebuilt from the style; faces dissolve in coarse patterns. It was made for edits of "
+        "one picture, not for styles. Its masks are not part of the rule."
+    ),
+    "Visual Style Prompting": (
+        "As MasaCtrl, from the first step on and in the whole decoder. The method itself noises the reference"
+        " instead of inverting it, and samples from a prompt."
+    ),
+    "Cross-image attention": (
+        "The strongest texture and contrast, and the least of the face. AdaIN at every step and swap guidance"
+        " are not part of the rule; `rows` = `positive` at a cfg of 1.75 to 3.5 is that guidance."
+    ),
+    "ZePo": (
+        "Almost the portrait, because it starts half way. From the noise on (`rule` on FFA only) it paints strongly. "
+        "The method runs on a distilled model with features of noised, not inverted, pictures."
+    ),
+    "StyleAligned": (
+        "Strokes and patterns of the style in the portrait's colours; the statistics of queries and keys tie "
+        "the image to the reference. Made for pictures generated side by side."
+    ),
+    "DiffStyler": (
+        "The portrait, by construction: the rule holds its layout, and the style has to come from a LoRA on "
+        "the model."
+    ),
+    "Standard attention": (
+        "Colours alone: what a patch adds is everything beyond this."
+    ),
+}
+
+
+def main(out: Path) -> None:
+    from _host import load_pack
+
+    load_pack()
+    sys.path.append(str(ROOT))  # not first: nodes/ would hide the host's nodes.py
+    import numpy as np
+    import torch
+    from magicstyle.magicstyle_core.methods import METHODS
+    from magicstyle.nodes.demo_model import LoadDemoModel
+    from magicstyle.nodes.fusion import FFAAttentionPatch
+    from magicstyle.nodes.inversion import DDIMInversion
+    from magicstyle.nodes.sampling import FusedSampler
+    from PIL import Image
+
+    from demo.quality.sheet import sheet
+
+    def run(node, **inputs) -> tuple:
+        """Outputs of a node at its defaults, but for `inputs`."""
+        defaults = {i.id: i.default for i in node.define_schema().inputs if getattr(i, "default", None) is not None}
+        return node.execute(**defaults | inputs).args
+
+    def load(file: Path) -> np.ndarray:
+        picture = Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+        return np.array(picture, np.float32) / 255
+
+    def invert(picture: np.ndarray):
+        latent = {"samples": vae.encode(torch.from_numpy(picture)[None])}
+        return run(DDIMInversion, model=model, latent=latent, layers="all", steps=STEPS)[0]
+
+    def stylized(method, content, style) -> np.ndarray:
+        (patched,) = run(FFAAttentionPatch, model=model, content_bank=content, style_bank=style, rule=method)
+        (latent,) = run(FusedSampler, model=patched, content_bank=content, style_bank=style, rule=method)
+        return vae.decode(latent["samples"])[0].numpy()
+
+    def save(columns, rows, name: str) -> None:
+        folder = out / "images"
+        folder.mkdir(parents=True, exist_ok=True)
+        sheet(columns, rows, folder / f"{name}.png")
+        Image.open(folder / f"{name}.png").save(folder / f"{name}.jpg", quality=QUALITY, optimize=True)
+        (folder / f"{name}.png").unlink()
+
+    with torch.inference_mode():
+        model, vae = run(LoadDemoModel)
+        portraits = [load(ASSETS / f"portrait_{name}.jpg") for name in PORTRAITS]
+        styles = [load(ASSETS / f"style_{name}.jpg") for name in STYLES]
+        contents, banks = ([invert(p) for p in pictures] for pictures in (portraits, styles))
+        blank, drawn = np.ones_like(styles[0]), {}
+        for name, make in METHODS.items():
+            print(name, flush=True)
+            drawn[name] = [[stylized(make(), content, bank) for bank in banks] for content in contents]
+            rows = [[blank, *styles], *([p, *row] for p, row in zip(portraits, drawn[name], strict=True))]
+            save(["portrait", *STYLES], rows, file_of(name))
+    overview = [[portraits[0], styles[i], *(drawn[name][0][i] for name in METHODS)] for i in range(2)]
+    half = 1 + (len(METHODS) + 2) // 2
+    columns = ["portrait", "style", *METHODS]
+    save_in_lines(sheet, columns, overview, half, out / "images")
+    (out / "presets.md").write_text(page(METHODS), encoding="utf-8")
+    print(out / "presets.md")
+
+
+def save_in_lines(sheet, columns, rows, half: int, folder: Path) -> None:
+    """Too many columns for one page: two sheets, one below the other."""
+    from PIL import Image
+
+    parts = []
+    for first in (0, half):
+        part = folder / f"part_{first}.png"
+        sheet(columns[first : first + half], [row[first : first + half] for row in rows], part)
+        with Image.open(part) as picture:
+            parts.append(picture.convert("RGB"))
+        part.unlink()
+    page = Image.new("RGB", (max(p.width for p in parts), sum(p.height for p in parts)), "white")
+    page.paste(parts[0], (0, 0))
+    page.paste(parts[1], (0, parts[0].height))
+    page.save(folder / "presets.jpg", quality=QUALITY, optimize=True)
+
+
+def file_of(name: str) -> str:
+    return "preset_" + re.sub(r"\W+", "_", name.lower())
+
+
+def page(methods) -> str:
+    """The table and a section for every method."""
+    lines = [HEAD.format(size=SIZE, steps=STEPS).rstrip("\n")]
+    for name, make in methods.items():
+        method = make()
+        layers = " and ".join(dict.fromkeys(part.layers for part in method.parts))
+        color, detail, texture, skipped = method.start
+        start = [f"colour {color}", f"detail {detail:g}"] + [f"texture {texture:g}"] * bool(texture)
+        start += [f"skips {skipped:.0%}"] * bool(skipped)
+        lines.append(f"| {name} | {FORMULAS[name]} | {layers} | {', '.join(start)} |")
+    for name, make in methods.items():
+        dials = {dial: p.default for dial, p in inspect.signature(make).parameters.items()}
+        settings = ", ".join(f"{dial} {value:g}" for dial, value in dials.items()) or "no dials"
+        summary = " ".join(inspect.getdoc(make).split())
+        picture = f"![{name}](images/{file_of(name)}.jpg)"
+        lines += ["", f"## {name}", "", f"{summary} Shown: {settings}.", "", picture, "", SEEN[name]]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    main(parser.parse_args().out)
