@@ -14,7 +14,9 @@ from .server import ROOT
 from .testing import test
 
 PAGE = ROOT / "docs" / "compatibility.md"
-TESTS = ("tests/nodes/test_companions.py", "tests/nodes/test_models.py", "tests/nodes/test_stock_samplers.py")
+TESTS = tuple(
+    f"tests/nodes/test_{name}.py" for name in ("companions", "windows", "models", "composition", "stock_samplers")
+)
 HEAD = """\
 # What works beside what
 
