@@ -122,7 +122,8 @@ class FeatureRecorder:
                 if Place(step, layer.key) not in self._seen:
                     raise ValueError(
                         f"Layer {layer.key} was not seen at step {step}: another node replaces the attention of this "
-                        "model or leaves out evaluations (EasyCache). Invert with the model as it comes from the loader."
+                        "model, or leaves out evaluations (EasyCache). Invert with the model as it comes from the "
+                        "loader."
                     )
         banks, first = [], 0
         for index, count in enumerate(self.groups):

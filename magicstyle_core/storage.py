@@ -254,9 +254,9 @@ class DiskWriter:
         layout = self._layouts[place]
         if feature.grid != layout.grid:
             raise ValueError(
-                f"Layer {place.key} has {feature.grid[0]}x{feature.grid[1]} tokens where {layout.grid[0]}x{layout.grid[1]} "
-                "were reserved on disk: another node changes the network's resolution (PatchModelAddDownscale). Invert "
-                "with storage cpu."
+                f"Layer {place.key} has {feature.grid[0]}x{feature.grid[1]} tokens, and on disk there is room for "
+                f"{layout.grid[0]}x{layout.grid[1]}: another node changes the network's resolution "
+                "(PatchModelAddDownscale). Invert with storage cpu."
             )
         for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
             self._file.write(name, tensor)

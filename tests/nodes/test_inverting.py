@@ -1,7 +1,6 @@
 """Other nodes on the model while it inverts: without effect, with it, or refused; never features that are none."""
 
 import pytest
-import torch
 from companions import patch, record
 from graphs import csdi, error_of, keep
 from test_companions import EIGHT_STEPS, HYPERTILE, ON_BOTH, SKIPPING, TOME, on_both
