@@ -14,9 +14,8 @@ from .server import ROOT
 from .testing import test
 
 PAGE = ROOT / "docs" / "compatibility.md"
-TESTS = tuple(
-    f"tests/nodes/test_{name}.py" for name in ("companions", "windows", "models", "composition", "stock_samplers")
-)
+PARTS = ("companions", "windows", "inverting", "composition", "row_layouts", "models", "stock_samplers")
+TESTS = tuple(f"tests/nodes/test_{part}.py" for part in PARTS)
 HEAD = """\
 # What works beside what
 

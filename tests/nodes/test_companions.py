@@ -4,6 +4,7 @@ import pytest
 import torch
 from companions import LEAST, SHARE, Companion, Effects, four, patch, record
 from graphs import error_of, full, node
+from graphs import model as loader
 from thin_models import SD15, build, fill
 
 import comfy.cldm.cldm
@@ -162,6 +163,7 @@ REFERENCE = patch("TestReferenceOnly", replaces=False)
 REFERENCE_REPLACED = patch("TestReferenceOnly", replaces=True)
 SKIPPING = {"reuse_threshold": 0.9, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}
 EIGHT_STEPS = {"steps": 8}
+ON_SDXL = {"loader": loader("SDXL")}
 TILED = "merges or tiles tokens"
 
 COMPANIONS = [
@@ -179,6 +181,8 @@ COMPANIONS = [
     Companion("Perturbed-Attention Guidance, style of another size", PAG, banks=OTHER_SIZE),
     Companion("Self-Attention Guidance", SAG),
     Companion("Self-Attention Guidance, style of another size", SAG, banks=OTHER_SIZE),
+    Companion("Perturbed-Attention Guidance, SDXL", PAG, banks=ON_SDXL),
+    Companion("Self-Attention Guidance, SDXL", SAG, banks=ON_SDXL),
     Companion("FreeU V2", patch("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2)),
     Companion("self-attention scaled (UNetSelfAttentionMultiply)", patch(
         "UNetSelfAttentionMultiply", q=1.5, k=1.0, v=1.0, out=1.0)),
@@ -254,6 +258,14 @@ def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(run, caplog, 
     assert len(told) == 1, caplog.messages  # one of the four runs has both
 
 
+def test_what_a_node_before_made_attention_read_is_not_read(run):
+    kept = run(four(Companion("", REFERENCE, banks={"end_percent": 1.0}), "before"))  # features of the last step too
+    effects = Effects.of(kept)
+    assert effects.companion > LEAST
+    assert torch.equal(kept["cf"]["samples"], kept["f"]["samples"])
+    record("Nodes", "reference-only patch", "before", "FFA takes its place, and the log says so", str(effects))
+
+
 def test_where_both_act_the_log_says_nothing(run, caplog):
     run(four(Companion("", REFERENCE), "after"))
     assert not [line for line in caplog.messages if "FFA" in line]
@@ -289,7 +301,10 @@ def test_a_node_on_the_model_while_inverting_and_while_sampling(run, name, kind,
     assert effects.companion < 1e-3  # the portrait comes back
     assert effects.companion_in_company > LEAST
     assert effects.fusion_in_company > SHARE * effects.fusion
-    record("Nodes", name, "inverting and sampling", "both act", str(effects))
+    back, beside = effects.companion, (effects.companion_in_company, effects.fusion, effects.fusion_in_company)
+    node_too, fusion, fusion_too = (f"{100 * number:.2g} %" for number in beside)
+    measured = f"portrait back to {back:.0e}; node with FFA {node_too}; FFA {fusion}, with the node {fusion_too}"
+    record("Nodes", name, "inverting and sampling", "both act", measured)
 
 
 def test_four_portraits_in_one_batch(run):
