@@ -1,4 +1,4 @@
-"""Live banks beside other nodes: what acts on the running picture alone leaves the pictures of the banks as they were."""
+"""Live banks beside other nodes: what acts on the running picture alone leaves the banks' pictures as they were."""
 
 import pytest
 from companions import four
