@@ -14,7 +14,8 @@ from .server import ROOT
 from .testing import test
 
 PAGE = ROOT / "docs" / "compatibility.md"
-TESTS = ("tests/nodes/test_companions.py", "tests/nodes/test_models.py", "tests/nodes/test_stock_samplers.py")
+PARTS = ("companions", "windows", "inverting", "composition", "row_layouts", "models", "stock_samplers")
+TESTS = tuple(f"tests/nodes/test_{part}.py" for part in PARTS)
 HEAD = """\
 # What works beside what
 

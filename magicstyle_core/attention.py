@@ -57,7 +57,7 @@ def _token_grid(n: Tensor, extra_options: Mapping[str, Any]) -> tuple[int, int]:
     if n.shape[1] != height * width:
         raise ValueError(
             f"Layer {_layer_key(extra_options)} has {n.shape[1]} tokens instead of {height}x{width}: another node "
-            "merges or tiles tokens (ToMe, HyperTile). Place it after the MagicStyle nodes, or remove it."
+            "merges or tiles tokens (ToMe, HyperTile). Remove it; ToMe may also stand after FFA Attention Patch."
         )
     return height, width
 
@@ -73,12 +73,12 @@ class CapturePatch:
     ) -> tuple[Tensor, Tensor, Tensor]:
         key = _layer_key(extra_options)
         if key in self.recorder.plan.layers:
+            feature = Feature(n, _token_grid(n, extra_options))
             if len(n) != sum(self.recorder.groups):
                 raise ValueError(
                     f"Inversion expected {sum(self.recorder.groups)} rows and got {len(n)}. "
                     "Use one conditioning without areas or several prompts."
                 )
-            feature = Feature(n, _token_grid(n, extra_options))
             self.recorder.put(_call(extra_options).sigma, key, feature)
         return n, context, value
 
@@ -179,11 +179,15 @@ class FusionPatch:
         rows, images = len(live.query), extra_options["activations_shape"][0] // _chunks(extra_options)
         if len(hidden) == 1:
             return Feature(hidden.expand(rows, -1, -1), grid)
-        if len(hidden) != images:
+        window = _window(extra_options)
+        batch = images if window is None else window.total_frames
+        if len(hidden) != batch:
             raise ValueError(
-                f"The {role} bank holds {len(hidden)} images and the running batch {images}. "
+                f"The {role} bank holds {len(hidden)} images and the running batch {batch}. "
                 f"Give one {role}, or as many as there are latents in the batch."
             )
+        if window is not None:
+            hidden = window.get_tensor(hidden, dim=0)
         return Feature(hidden.repeat(rows // images, 1, 1), grid)
 
     def _read(self, bank: FeatureBank, reading: Reading, key: LayerKey, call: Call, like: Tensor) -> Feature:
@@ -211,6 +215,12 @@ class FusionPatch:
         images = extra_options["activations_shape"][0] // len(styled)
         chunks = n.new_tensor(styled).repeat_interleave(images) * strength
         return chunks.repeat(len(n) // len(chunks)).view(-1, 1, 1)
+
+
+def _window(extra_options: Mapping[str, Any]) -> Any | None:
+    """The host's context window, if it runs a long batch a few images at a time; it knows which ones these are."""
+    window = extra_options.get("context_window")
+    return None if window is None or window.dim != 0 else window
 
 
 def _chunks(extra_options: Mapping[str, Any]) -> int:

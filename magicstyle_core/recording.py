@@ -121,8 +121,9 @@ class FeatureRecorder:
             for layer in self.plan.layers:
                 if Place(step, layer.key) not in self._seen:
                     raise ValueError(
-                        f"Layer {layer.key} was not seen at step {step}: another node replaces the attention "
-                        "of this model. Invert with the model as it comes from the loader."
+                        f"Layer {layer.key} was not seen at step {step}: another node replaces the attention of this "
+                        "model, or leaves out evaluations (EasyCache). Invert with the model as it comes from the "
+                        "loader."
                     )
         banks, first = [], 0
         for index, count in enumerate(self.groups):

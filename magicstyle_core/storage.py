@@ -251,7 +251,14 @@ class DiskWriter:
         self._file = TensorFileWriter(path, slots)
 
     def put(self, place: Place, feature: PackedFeature) -> None:
-        for name, tensor in zip(self._layouts[place].slots(place), feature.tensors, strict=True):
+        layout = self._layouts[place]
+        if feature.grid != layout.grid:
+            raise ValueError(
+                f"Layer {place.key} has {feature.grid[0]}x{feature.grid[1]} tokens, and on disk there is room for "
+                f"{layout.grid[0]}x{layout.grid[1]}: another node changes the network's resolution "
+                "(PatchModelAddDownscale). Invert with storage cpu."
+            )
+        for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
             self._file.write(name, tensor)
 
     def publish(self) -> DiskStore:

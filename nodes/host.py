@@ -19,6 +19,7 @@ from ..magicstyle_core.ddim import Denoiser, StepCallback
 from ..magicstyle_core.schedule import SigmaWindow
 from ..magicstyle_core.storage import LiveStore
 
+WINDOWS = "context_handler"  # where the options of a model hold what runs a long batch a few images at a time
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
 
 Conditioning = list
@@ -110,9 +111,10 @@ def schedule(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
 
 
 def without_guidance(model: ModelPatcher) -> ModelPatcher:
-    """A clone without other nodes' guidance (PAG, SAG, rescaled CFG): inversion follows the bare model."""
+    """A clone without other nodes' guidance (PAG, SAG, rescaled CFG) and windows: inversion follows the bare model."""
     clone = model.clone()
-    clone.model_options = {key: value for key, value in clone.model_options.items() if key not in GUIDANCE}
+    left_out = (*GUIDANCE, WINDOWS)
+    clone.model_options = {key: value for key, value in clone.model_options.items() if key not in left_out}
     return clone
 
 

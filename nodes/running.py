@@ -23,7 +23,7 @@ from ..magicstyle_core.attention import CALL, Call, FusionPatch, LivePatch
 from ..magicstyle_core.bank import FeatureBank, Fetched, Kept
 from ..magicstyle_core.branches import FORWARD, Forward, with_forward
 from ..magicstyle_core.features import PackedFeature
-from ..magicstyle_core.layers import LayerKey, LayerSelection, describe
+from ..magicstyle_core.layers import AttentionLayer, LayerKey, LayerSelection, describe
 from ..magicstyle_core.prefetch import CudaTransfer, Prefetcher
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, find_step, format_sigmas
 from ..magicstyle_core.storage import LiveStore
@@ -215,6 +215,7 @@ class LiveEvaluation:
         options = _without_fusion(model_options, LivePatch(LayerSelection(first.layers), together))
         conds = self._conditioning(first.store, model, x)
         comfy.samplers.calc_cond_batch(model, [conds], x, timestep[:1].expand(len(x)), options)
+        _check_evaluated(first.layers, together)
         sizes = [bank.trajectory.batch for bank in banks]
         apart: dict[Kept, dict[LayerKey, PackedFeature]] = {picture: {} for picture in pictures}
         for key, (hidden, _, grid) in together.items():
@@ -231,15 +232,27 @@ class LiveEvaluation:
         return self._conditionings[id(store)]
 
 
+def _check_evaluated(layers: Sequence[AttentionLayer], found: Mapping[LayerKey, PackedFeature]) -> None:
+    """``ValueError`` if the network did not run, or not all of it."""
+    missed = [layer for layer in layers if layer.key not in found]
+    if missed:
+        raise ValueError(
+            f"The pictures of a live bank were not evaluated at {describe(missed)}: another node leaves out evaluations "
+            "(EasyCache, LazyCache). Remove it, or invert with another storage."
+        )
+
+
 def _identity(store: LiveStore) -> tuple[bytes, ...]:
     """Equal for banks that were told the same."""
     return tuple(tensor.float().numpy().tobytes() for tensor in (store.context, store.pooled) if tensor is not None)
 
 
 def _without_fusion(model_options: dict, patch: LivePatch) -> dict:
-    """Options of an evaluation in which ``patch`` stands in for all fusion."""
+    """Options of an evaluation in which ``patch`` stands in for all fusion; of all pictures at once."""
     options = model_options.get("transformer_options", {})
     patches = dict(options.get("patches", {}))
     others = [other for other in patches.get("attn1_patch", []) if not isinstance(other, FusionPatch)]
     patches["attn1_patch"] = [*others, patch]
-    return {**model_options, "transformer_options": {**options, "patches": patches}}
+    changed = {**model_options, "transformer_options": {**options, "patches": patches}}
+    changed.pop(host.WINDOWS, None)  # windows are cut out of the running batch
+    return changed

@@ -13,7 +13,8 @@ COMFY = os.environ.get("COMFYUI_PATH")
 EXTRAS = (
     "nodes_custom_sampler", "nodes_pag", "nodes_sag", "nodes_images", "nodes_hypertile", "nodes_model_advanced",
     "nodes_tomesd", "nodes_freelunch", "nodes_model_downscale", "nodes_differential_diffusion", "nodes_hooks",
-    "nodes_context_windows", "nodes_perpneg", "nodes_mask",
+    "nodes_context_windows", "nodes_perpneg", "nodes_mask", "nodes_attention_multiply", "nodes_nag", "nodes_apg",
+    "nodes_fresca", "nodes_easycache",
 )  # fmt: skip
 
 if COMFY is None:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from companions import LEAST, SHARE, Companion, Effects, four, patch, record
-from graphs import csdi, error_of, ffa, full, keep, node
+from graphs import error_of, full, node
+from graphs import model as loader
 from thin_models import SD15, build, fill
 
 import comfy.cldm.cldm
@@ -160,6 +161,9 @@ HYPERTILE = patch("HyperTile", tile_size=64, swap_size=1, max_depth=0, scale_dep
 TOME = patch("TomePatchModel", ratio=0.5)
 REFERENCE = patch("TestReferenceOnly", replaces=False)
 REFERENCE_REPLACED = patch("TestReferenceOnly", replaces=True)
+SKIPPING = {"reuse_threshold": 0.9, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}
+EIGHT_STEPS = {"steps": 8}
+ON_SDXL = {"loader": loader("SDXL")}
 TILED = "merges or tiles tokens"
 
 COMPANIONS = [
@@ -177,7 +181,18 @@ COMPANIONS = [
     Companion("Perturbed-Attention Guidance, style of another size", PAG, banks=OTHER_SIZE),
     Companion("Self-Attention Guidance", SAG),
     Companion("Self-Attention Guidance, style of another size", SAG, banks=OTHER_SIZE),
+    Companion("Perturbed-Attention Guidance, SDXL", PAG, banks=ON_SDXL),
+    Companion("Self-Attention Guidance, SDXL", SAG, banks=ON_SDXL),
     Companion("FreeU V2", patch("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2)),
+    Companion("self-attention scaled (UNetSelfAttentionMultiply)", patch(
+        "UNetSelfAttentionMultiply", q=1.5, k=1.0, v=1.0, out=1.0)),
+    Companion("Normalized Attention Guidance, FFA with rows positive", patch(  # fused alike, both rows agree
+        "NAGuidance", nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5), fusion={"rows": "positive"}),
+    Companion("Adaptive Projected Guidance", patch("APG", eta=1.0, norm_threshold=5.0, momentum=0.0), cfg=6.0),
+    Companion("FreSca", patch("FreSca", scale_low=1.0, scale_high=1.25, freq_cutoff=4)),
+    Companion("EasyCache", patch("EasyCache", **SKIPPING), banks=EIGHT_STEPS),
+    Companion("EasyCache, storage live", patch("EasyCache", **SKIPPING), banks=EIGHT_STEPS | {"storage": "live"},
+              refused={place: "leaves out evaluations" for place in ("before", "after")}),
     Companion("RescaleCFG", patch("RescaleCFG", multiplier=0.7), cfg=6.0),
     Companion("Differential Diffusion", patch("DifferentialDiffusion", strength=1.0), needs=MASK,
               latent=lambda link: node("SetLatentNoiseMask", samples=link, mask=["mask", 0])),
@@ -243,6 +258,14 @@ def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(run, caplog, 
     assert len(told) == 1, caplog.messages  # one of the four runs has both
 
 
+def test_what_a_node_before_made_attention_read_is_not_read(run):
+    kept = run(four(Companion("", REFERENCE, banks={"end_percent": 1.0}), "before"))  # features of the last step too
+    effects = Effects.of(kept)
+    assert effects.companion > LEAST
+    assert torch.equal(kept["cf"]["samples"], kept["f"]["samples"])
+    record("Nodes", "reference-only patch", "before", "FFA takes its place, and the log says so", str(effects))
+
+
 def test_where_both_act_the_log_says_nothing(run, caplog):
     run(four(Companion("", REFERENCE), "after"))
     assert not [line for line in caplog.messages if "FFA" in line]
@@ -278,42 +301,10 @@ def test_a_node_on_the_model_while_inverting_and_while_sampling(run, name, kind,
     assert effects.companion < 1e-3  # the portrait comes back
     assert effects.companion_in_company > LEAST
     assert effects.fusion_in_company > SHARE * effects.fusion
-    record("Nodes", name, "inverting and sampling", "both act", str(effects))
-
-
-@pytest.mark.parametrize("portraits", [1, 4])
-def test_four_latents_in_context_windows_of_two(run, portraits):
-    """A window holds two of the four: one portrait's bank serves them all, a bank of four is refused."""
-    graph = csdi(content={"batch": portraits}) | {
-        "ffa": ffa(), "text": node("TestPrompt", seed=1, tokens=77, width=64),
-        "many": node("RepeatLatentBatch", samples=["csdi", 2], amount=4 // portraits),
-        "sampler": node("MagicStyle_Sampler", detail=0.0, color="none", color_strength=1.0, texture=0.0),
-        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
-    }  # fmt: skip
-    windows = {
-        "context_length": 2, "context_overlap": 1, "context_schedule": "standard_static", "context_stride": 1,
-        "closed_loop": False, "fuse_method": "pyramid", "dim": 0, "freenoise": False, "cond_retain_index_list": "",
-        "split_conds_to_windows": False, "latent_retain_index_list": "", "causal_window_fix": False,
-    }  # fmt: skip
-    for name, model in (("whole", "ffa"), ("windows", "windowed"), ("bare", "model")):
-        graph[f"sampled {name}"] = node(
-            "SamplerCustom", model=[model, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["text", 0],
-            negative=["text", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=["many", 0],
-        )  # fmt: skip
-        graph[f"keep {name}"] = keep([f"sampled {name}", 0], name)
-    known = {widget.id for widget in nodes.NODE_CLASS_MAPPINGS["ContextWindowsManual"].define_schema().inputs}
-    inputs = {name: value for name, value in windows.items() if name in known}  # older versions have fewer
-    graph["windowed"] = node("ContextWindowsManual", model=["ffa", 0], **inputs)
-    if portraits == 4:
-        message = "holds 4 images and the running batch 2"
-        with pytest.raises(AssertionError, match=message):
-            run(graph)
-        record("Nodes", "context windows, a bank of the whole batch", "after", "refused", f"\"{message}\"")
-        return
-    kept = run(graph)
-    assert error_of(kept["windows"], kept["whole"]) < 1e-4
-    assert error_of(kept["windows"], kept["bare"]) > LEAST
-    record("Nodes", "context windows, one portrait for all", "after", "both act")
+    back, beside = effects.companion, (effects.companion_in_company, effects.fusion, effects.fusion_in_company)
+    node_too, fusion, fusion_too = (f"{100 * number:.2g} %" for number in beside)
+    measured = f"portrait back to {back:.0e}; node with FFA {node_too}; FFA {fusion}, with the node {fusion_too}"
+    record("Nodes", name, "inverting and sampling", "both act", measured)
 
 
 def test_four_portraits_in_one_batch(run):

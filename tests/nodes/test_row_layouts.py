@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from comfyui_version import __version__
+from companions import record
 from graphs import error_of, full, keep, node
 
 import comfy.model_management
@@ -193,3 +195,20 @@ def test_negative_prompts_act_beside_fusion(run):
         one = run(graph)["result"]
         graph["negative"]["inputs"]["seed"] = OTHER
         assert error_of(run(graph)["result"], one) > 1e-4
+
+
+def test_a_guider_with_a_model_for_each_prompt(evaluations):
+    """It evaluates the negative prompt on the other model, with the patches of the first: the role is the prompt's."""
+    if "DualModelGuider" not in nodes.NODE_CLASS_MAPPINGS:
+        assert __version__ < "0.30"
+        record("Nodes", "Dual Model CFG Guider", "beside", "not in this version")
+        return
+    guider = node(
+        "DualModelGuider", model=["spy", 0], model_negative=["model", 0], positive=["positive", 0], cfg=3.0,
+        negative=["negative", 0],
+    )  # fmt: skip
+    seen, _ = evaluations(with_guider(guider))
+    assert {prompt for evaluation in seen for prompt, _ in evaluation} == {POSITIVE, NEGATIVE}
+    for evaluation in seen:
+        assert all(fused == (prompt != NEGATIVE) for prompt, fused in evaluation), evaluation
+    record("Nodes", "Dual Model CFG Guider", "beside", "rows by their prompts")
