@@ -39,7 +39,7 @@ def main(options: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-PARTS = ("demo", "precision", "files", "full", "memory", "growth")
+PARTS = ("demo", "presets", "precision", "files", "full", "memory", "growth")
 
 
 def cpu_figures(options: argparse.Namespace) -> Iterator[list]:
@@ -49,6 +49,7 @@ def cpu_figures(options: argparse.Namespace) -> Iterator[list]:
     from _peak import can_measure, memory_figures
     from _portraits import portrait_figures
     from _precision import precision_figures
+    from _presets import preset_figures
     from _steps import step_figures
 
     demo = _subjects.demo()
@@ -56,15 +57,19 @@ def cpu_figures(options: argparse.Namespace) -> Iterator[list]:
         yield evaluation_figures(demo, steps=10)
         yield step_figures(demo, steps=4, rounds=2 * options.rounds)
         yield portrait_figures(demo, steps=10, rounds=options.rounds)
+    if "presets" in options.only:
+        yield preset_figures(demo, steps=4, rounds=2 * options.rounds)
     if "precision" in options.only:
         yield precision_figures(demo, steps=20)
     if "files" in options.only:
         yield file_figures(options.out, options.rounds)
-    if {"full", "memory"} & set(options.only):
+    if {"full", "memory", "presets"} & set(options.only):
         full = _subjects.sd15(256)
         yield byte_figures(full)
         if "full" in options.only:
             yield step_figures(full, steps=1, rounds=options.rounds)
+        if "presets" in options.only:
+            yield preset_figures(full, steps=1, rounds=options.rounds)
         if "memory" in options.only and can_measure():
             yield memory_figures(full, steps=3)
 
