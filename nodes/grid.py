@@ -25,7 +25,8 @@ def labelled_grid(labels: Sequence[str], rows: Sequence[Sequence[Tensor]]) -> Te
     row's last picture; others are shown whole.
     """
     size = _cell_size(*rows[0][-1].shape[:2], count=len(rows) * len(labels))
-    across = ROWS if len(rows) > 1 else ONE_ROW
+    blocks = -(-len(labels) // (ROWS if len(rows) > 1 else ONE_ROW))
+    across = -(-len(labels) // blocks)  # blocks of about the same width
     lines = []
     for start in range(0, len(labels), across):
         shown = slice(start, start + across)

@@ -65,7 +65,7 @@ def _pairs(text: str) -> dict[str, str]:
         if not name or not value or "=" in value:
             raise ValueError(
                 f"'{word}' is not name=value. Write for example 'beta=0.4 keys=style', or a method of Fusion Rule: "
-                f"{', '.join(METHODS)}."
+                f"{'; '.join(METHODS)}."
             )
         if name.lower() in found:
             raise ValueError(f"{name} is given twice. Give each setting a line of its own.")
@@ -114,7 +114,7 @@ def _value(widgets: dict[str, io.Input], name: str, value: str) -> float | str:
     if widget is None:
         raise ValueError(
             f"'{name}' is not an input of FFA Attention Patch; it has {', '.join(widgets)}. Methods of Fusion Rule are "
-            f"{', '.join(METHODS)}."
+            f"{'; '.join(METHODS)}."
         )
     if isinstance(widget, io.Float.Input):
         return _number(name, value, widget.min, widget.max)
