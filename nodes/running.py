@@ -68,7 +68,7 @@ def with_strength(model: ModelPatcher, strength: float) -> ModelPatcher:
 def _keep_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
     guider, sigmas = executor.class_obj, args[3]
     options = guider.model_options.setdefault("transformer_options", {})  # the host made a copy for this run
-    patches = _fusion_patches(options) if options.get(STRENGTH) != 0 else []
+    patches = fusion_patches(options) if options.get(STRENGTH) != 0 else []
     _check_schedule(patches, sigmas)
     run = options[RUN] = Run(patches, sigmas.tolist(), guider.model_patcher.load_device)
     try:
@@ -104,7 +104,7 @@ def _announce_call(executor: Any, x: Tensor, timestep: Tensor, model_options: di
 def _fuse(executor: Any, *args: Any, **kwargs: Any) -> Any:
     """DIFFUSION_MODEL wrapper: ``(x, timesteps, context, y, control, transformer_options)``."""
     options = args[5]
-    patches = _fusion_patches(options)
+    patches = fusion_patches(options)
     if not patches:
         return executor(*args, **kwargs)
     options = with_forward(options)
@@ -130,7 +130,8 @@ def _check_schedule(patches: Sequence[FusionPatch], sigmas: Tensor) -> None:
             log.info("Sampling visits other noise levels than the bank holds: features of the nearest ones are used.")
 
 
-def _fusion_patches(options: Mapping[str, Any]) -> list[FusionPatch]:
+def fusion_patches(options: Mapping[str, Any]) -> list[FusionPatch]:
+    """FFA's patches among a model's or a run's ``transformer_options``."""
     return [patch for patch in options.get("patches", {}).get("attn1_patch", []) if isinstance(patch, FusionPatch)]
 
 

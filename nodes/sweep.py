@@ -2,120 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 import latent_preview
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.fusion import FeatureFusion
-from ..magicstyle_core.methods import METHODS, Method
-from .fusion import FFAAttentionPatch, fuse
+from ..magicstyle_core.bank import FeatureBank
+from .fusion import fuse
 from .grid import labelled_grid
-from .rules import DIALS
+from .running import fusion_patches
 from .sampling import FusedSampling, look_inputs, texture_input, way_back
+from .settings import Setting, parse
 from .types import CATEGORY, Bank
 
-MOST = 64
 # The paper's own queries, which lie where the style has them: beta shows most with these.
 DEFAULT = "\n".join(
     ["Standard attention", *(f"queries=stored beta={beta:g}  # beta {beta:g}" for beta in (0, 0.2, 0.4, 0.6, 0.8, 1))]
 )
-
-
-class Setting(NamedTuple):
-    """A line of the list: what FFA is set to, the ``method`` that a rule would give, and the text over its column."""
-
-    label: str
-    values: dict[str, Any]
-    method: Method | None = None
-
-
-def parse(text: str) -> list[Setting]:
-    """Settings of a text, one a line; what follows a # is the label. ``ValueError`` names the line that cannot be read."""
-    numbered = enumerate(text.splitlines(), 1)
-    settings = [_parse_line(number, line) for number, line in numbered if line.partition("#")[0].strip()]
-    if not 1 <= len(settings) <= MOST:
-        raise ValueError(
-            f"settings holds {len(settings)} lines; 1 to {MOST} are needed. Write one setting a line, such as 'beta=0.4' or "
-            "'Standard attention'."
-        )
-    return settings
-
-
-def _parse_line(number: int, line: str) -> Setting:
-    """``name=value name=value`` of FFA Attention Patch, or ``method`` or ``method: dial=value`` of Fusion Rule."""
-    line, _, label = (part.strip() for part in line.partition("#"))
-    name, _, dials = line.partition(":")
-    methods = {known.lower(): make for known, make in METHODS.items()}
-    try:
-        make = methods.get(name.strip().lower())
-        if make is None:
-            return Setting(label or line, _values(line))
-        known = set(inspect.signature(make).parameters)
-        return Setting(label or line, _values(""), make(**{key: _dial(key, value, known) for key, value in _pairs(dials)}))
-    except ValueError as error:
-        raise ValueError(f"Line {number} of settings, '{line}': {error}") from error
-
-
-def _pairs(text: str) -> list[tuple[str, str]]:
-    found = []
-    for word in text.split():
-        name, equals, value = word.partition("=")
-        if not equals or not value:
-            raise ValueError(
-                f"'{word}' is not name=value. Write for example 'beta=0.4 keys=style', or a method of Fusion Rule: "
-                f"{', '.join(METHODS)}."
-            )
-        found.append((name.lower(), value))
-    return found
-
-
-def _dial(name: str, value: str, known: set[str]) -> float:
-    if name not in known:
-        raise ValueError(f"'{name}' is not a dial of this method; it has {', '.join(sorted(known)) or 'none'}.")
-    low, high, _ = DIALS[name]
-    return _number(name, value, low, high)
-
-
-def _number(name: str, value: str, low: float, high: float) -> float:
-    try:
-        number = float(value)
-    except ValueError as error:
-        raise ValueError(f"{name} needs a number; got '{value}'.") from error
-    if not low <= number <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}; got {value}.")
-    return number
-
-
-def _widgets() -> dict[str, io.Input]:
-    """Widgets of FFA Attention Patch by name."""
-    inputs = FFAAttentionPatch.define_schema().inputs
-    return {widget.id: widget for widget in inputs if isinstance(widget, io.Float.Input | io.Combo.Input | io.String.Input)}
-
-
-def _values(line: str) -> dict[str, Any]:
-    """All settings of FFA Attention Patch: the line's, and the defaults of the others."""
-    widgets, given = _widgets(), {}
-    for name, value in _pairs(line):
-        widget = widgets.get(name)
-        if widget is None:
-            raise ValueError(f"'{name}' is not an input of FFA Attention Patch; it has {', '.join(widgets)}.")
-        if isinstance(widget, io.Float.Input):
-            given[name] = _number(name, value, widget.min, widget.max)
-        elif isinstance(widget, io.Combo.Input) and value not in widget.options:
-            raise ValueError(f"{name} must be one of {', '.join(widget.options)}; got '{value}'.")
-        else:
-            given[name] = value
-    for one, other in (("alpha", "beta"), ("beta", "alpha")):
-        if one in given:
-            given.setdefault(other, 1 - given[one])
-    values = {name: widget.default for name, widget in widgets.items()} | given
-    FeatureFusion(values["alpha"], values["beta"])  # which says so if they do not sum to 1
-    return values
 
 
 class AlphaBetaSweep(io.ComfyNode):
@@ -157,13 +64,24 @@ class AlphaBetaSweep(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, settings=None) -> bool | str:
+        """Refuses a list that cannot be read before the inversion runs; None is linked and read when it arrives."""
+        try:
+            if settings is not None:
+                parse(settings)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(
         cls, model, vae, content_bank, style_bank, settings, cfg, detail, color, color_strength, start_step,
         texture=0.0, positive=None, negative=None,
     ) -> io.NodeOutput:
         listed = parse(settings)
+        _check_unpatched(model)
         # All are patched before the first one runs, so that a setting that cannot be is refused at once.
-        models = [fuse(model, content_bank, style_bank, setting.method, **setting.values) for setting in listed]
+        models = [_patched(model, content_bank, style_bank, setting) for setting in listed]
         sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
         steps = content_bank.trajectory.steps - start_step
         show = latent_preview.prepare_callback(model, steps * len(listed))
@@ -182,6 +100,21 @@ class AlphaBetaSweep(io.ComfyNode):
         ]
         grid = labelled_grid(["portrait", "style", *(setting.label for setting in listed)], rows)
         return io.NodeOutput(torch.cat(drawn), grid)
+
+
+def _check_unpatched(model: ModelPatcher) -> None:
+    if fusion_patches(model.model_options["transformer_options"]):
+        raise ValueError(
+            "The model has an FFA Attention Patch already, which would act in every column, also in that of standard "
+            "attention. Connect the model before it: the sweep patches it for each setting."
+        )
+
+
+def _patched(model: ModelPatcher, content: FeatureBank, style: FeatureBank, setting: Setting) -> ModelPatcher:
+    try:
+        return fuse(model, content, style, setting.method, **setting.values)
+    except ValueError as error:
+        raise ValueError(f"{error} (At {setting}.)") from error
 
 
 def _decoded(vae: Any, latent: Tensor) -> Tensor:

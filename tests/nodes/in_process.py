@@ -2,6 +2,7 @@
 
 import asyncio
 
+import comfy.model_management
 import execution
 import nodes
 
@@ -55,3 +56,20 @@ class Executor:
             if event == "execution_cached"
             for node in data["nodes"]
         }
+
+
+class Interrupter:
+    """Cancels after some evaluations of the network, as a user does in the middle of a run."""
+
+    def __init__(self, monkeypatch, model_class, evaluations):
+        self.left = evaluations
+        original = model_class.apply_model
+
+        def apply_model(model, *args, **kwargs):
+            self.left -= 1
+            if self.left == 0:
+                comfy.model_management.interrupt_current_processing()
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            return original(model, *args, **kwargs)
+
+        monkeypatch.setattr(model_class, "apply_model", apply_model)

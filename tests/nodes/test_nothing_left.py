@@ -3,11 +3,10 @@
 import pytest
 import torch
 from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep
-from in_process import Executor
+from in_process import Executor, Interrupter
 from thin_models import build
 
 import comfy.model_base
-import comfy.model_management
 import comfy.utils
 import nodes
 
@@ -68,23 +67,6 @@ def test_a_noise_mask_is_not_used_and_not_lost(model, latents):
     assert "noise_mask" in masked
     assert "noise_mask" not in noise
     assert noise["batch_index"] == [7]
-
-
-class Interrupter:
-    """Cancels after some evaluations of the network, as a user does in the middle of a run."""
-
-    def __init__(self, monkeypatch, model_class, evaluations):
-        self.left = evaluations
-        original = model_class.apply_model
-
-        def apply_model(model, *args, **kwargs):
-            self.left -= 1
-            if self.left == 0:
-                comfy.model_management.interrupt_current_processing()
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            return original(model, *args, **kwargs)
-
-        monkeypatch.setattr(model_class, "apply_model", apply_model)
 
 
 @pytest.mark.parametrize("evaluations", [3, 7], ids=["inversion", "sampling"])

@@ -3,8 +3,11 @@
 import pytest
 import torch
 from graphs import FFF, MATCHED, csdi, ffa, fff, full, keep, node
+from in_process import Executor, Interrupter
 
+import comfy.model_base
 import comfy.samplers
+import comfy.utils
 import nodes
 
 LOOK = {**FFF, "color": "match", "texture": 0.0}
@@ -121,26 +124,58 @@ def test_every_setting_costs_its_steps_and_nothing_else(run, monkeypatch):
     assert len(calls) == 5 + 3 * 4
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ("", "settings holds 0 lines"),
-        ("# only a remark", "settings holds 0 lines"),
-        ("\n".join(["beta=0.5"] * 65), "settings holds 65 lines"),
-        ("beta=0\ngama=1", "Line 2 of settings, 'gama=1': 'gama' is not an input of FFA Attention Patch; it has alpha"),
-        ("beta 0.4", "Line 1 of settings, 'beta 0.4': 'beta' is not name=value"),
-        ("beta=much", "beta needs a number; got 'much'"),
-        ("beta=1.5", "beta must be between 0 and 1; got 1.5"),
-        ("beta=nan", "beta must be between 0 and 1; got nan"),
-        ("alpha=0.5 beta=0.2", "must sum to 1"),
-        ("keys=styles", "keys must be one of style, content"),
-        ("layers=left", "Layers 'left' cannot be read"),
-        ("StyleID: beta=0.5", "'beta' is not a dial of this method; it has gamma, temperature"),
-        ("Standard attention: beta=1", "'beta' is not a dial of this method; it has none"),
-        ("StyleID: gamma=2", "gamma must be between 0 and 1; got 2"),
-    ],
-)
-def test_a_line_that_cannot_be_read_is_quoted(run, settings, message):
-    with pytest.raises(AssertionError) as error:
-        run(sweep(settings))
-    assert message in str(error.value)
+def test_progress_runs_through_the_whole_list(run, monkeypatch):
+    """The host thins reports out in between."""
+    reported = []
+    run(csdi() | {"k": keep(["csdi", 0], "bank")})
+    hook = lambda value, total, preview, node_id=None: reported.append((value, total))  # noqa: E731
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    run(sweep("beta=0\nbeta=0.5\nStandard attention"))
+    values = [value for value, total in reported]
+    assert {total for _, total in reported} == {12}
+    assert values == sorted(values)
+    assert (values[0], values[-1]) == (1, 12)
+
+
+@pytest.mark.parametrize("evaluations", [5 + 6, 5 + 9], ids=["inside a setting", "between settings"])
+def test_a_cancelled_sweep_leaves_nothing_and_the_next_one_works(executor, monkeypatch, evaluations):
+    """Inversion takes five evaluations here, and every setting four."""
+    graph = sweep("beta=0.4\nStyleID\nStandard attention")
+    whole = executor.run(graph)
+    fresh = Executor()
+    with monkeypatch.context() as patch:
+        Interrupter(patch, comfy.model_base.BaseModel, evaluations)
+        with pytest.raises(AssertionError, match="interrupted"):
+            fresh.run(graph)
+    again = fresh.run(graph)
+    assert "csdi" in fresh.cached()
+    assert torch.equal(again["images"], whole["images"])
+    assert torch.equal(again["grid"], whole["grid"])
+
+
+def test_a_list_that_cannot_be_read_is_refused_before_anything_runs(run, monkeypatch):
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *args, **kwargs: pytest.fail("something ran"))
+    with pytest.raises(AssertionError, match="Line 2 of settings, 'gama=1': 'gama' is not an input"):
+        run(sweep("beta=0\ngama=1"))
+
+
+def test_a_setting_that_the_banks_do_not_fit_is_refused_by_its_line(run):
+    with pytest.raises(AssertionError, match=r"Layers 'left' cannot be read.*At line 2 of settings, 'layers=left'"):
+        run(sweep("beta=0\nlayers=left"))
+    with pytest.raises(AssertionError, match=r"content bank keeps no features.*At line 2 of settings, 'beta=0.4'"):
+        run(sweep("Standard attention\nbeta=0.4", graph=csdi(keep_content=False)))
+
+
+def test_settings_that_read_no_content_need_none(run):
+    kept = run(sweep("Standard attention\nqueries=live alpha=0", graph=csdi(keep_content=False)))
+    assert len(kept["images"]) == 2
+
+
+def test_a_model_that_is_fused_already_is_refused(run):
+    with pytest.raises(AssertionError, match="has an FFA Attention Patch already.*Connect the model before it"):
+        run(sweep("beta=0", source="patched", graph=csdi() | {"patched": ffa()}))
+
+
+def test_more_steps_left_out_than_there_are_is_refused(run):
+    with pytest.raises(AssertionError, match="start_step is 4, but the bank has 4 steps"):
+        run(sweep("beta=0", start_step=4))
