@@ -9,7 +9,7 @@ from _steps import attention_of
 from _subjects import Subject
 from magicstyle.magicstyle_core.bank import FeatureBank
 from magicstyle.magicstyle_core.features import PRECISIONS, Feature, PackedFeature
-from magicstyle.magicstyle_core.fusion import AttentionInputs, FeatureFusion
+from magicstyle.magicstyle_core.fusion import AttentionInputs, FeatureFusion, Moment
 from magicstyle.magicstyle_core.layers import LayerKey
 from torch import Tensor
 
@@ -52,7 +52,7 @@ def _attention(
     """Output of one layer whose features were kept as ``dtype``; the running image is where the content was."""
     running = content.stored(step, key).values
     kept_content, kept_style = (_kept(bank, step, key, dtype) for bank in (content, style))
-    (branch,) = rule(AttentionInputs(running, running, running), kept_content, kept_style)
+    (branch,) = rule(AttentionInputs(running, running, running), kept_content, kept_style, Moment(0, 1))
     query, keys, values = branch.inputs
     attention = attention_of(subject.model.get_model_object("diffusion_model"), key)
     return attention(query, context=keys, value=values, transformer_options={})
