@@ -46,11 +46,15 @@ class KeyWeights:
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor:
         width = q.shape[-1] // heads
         wider = width + PAD
-        logs = torch.cat([k.new_full((tokens,), math.log(weight)) for tokens, weight in self.groups])
-        query = F.pad(_split(q, heads), (0, PAD)) * math.sqrt(wider / width)
-        key = F.pad(_split(k, heads), (0, PAD))
-        query[..., width], key[..., width] = 1.0, math.sqrt(wider) * logs[:, None]
-        out = plain(query.flatten(2), key.flatten(2), F.pad(_split(v, heads), (0, PAD)).flatten(2))
+        query, key, value = (F.pad(_split(x, heads), (0, PAD)) for x in (q, k, v))
+        # The kernel divides logits by the root of the wider head. It is made good where no copy is needed for it.
+        query[..., :width] *= math.sqrt(wider / width)
+        query[..., width] = math.sqrt(wider)
+        first = 0
+        for tokens, weight in self.groups:
+            key[:, first : first + tokens, :, width] = math.log(weight)
+            first += tokens
+        out = plain(query.flatten(2), key.flatten(2), value.flatten(2))
         return _split(out, heads)[..., :width].flatten(2)
 
 
