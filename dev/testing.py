@@ -18,7 +18,8 @@ from .report import PREEXEC, say
 from .server import ROOT
 from .tools import browser, measure_tools, test_environment
 
-FAST = (("core", "nodes"),)  # one process: both import torch, one imports ComfyUI
+FAST = (("core", "nodes"),)  # the same processes: both import torch, one imports ComfyUI
+PROCESSES = min(2, os.cpu_count() or 1)  # that share the fast tests
 SLOW = (("server", "browser"),)  # one process: both talk to the same server
 NOTHING_COLLECTED = 5
 SECONDS_PER_TEST = 300
@@ -41,8 +42,10 @@ def test(options: argparse.Namespace, arguments: list[str]) -> int:
     counts: Counter[str] = Counter()
     begin = time.monotonic()
     broken = False
+    named = any(a.startswith("tests/") for a in arguments)
     for group in grouped(options.fast, arguments):
-        broken |= _pytest(found, environment, group, counts)
+        shared = PROCESSES if not named and group[0] == f"tests/{FAST[0][0]}" else 1
+        broken |= _pytest(found, environment, group, counts, shared)
     return _close(counts, time.monotonic() - begin, broken, strict)
 
 
@@ -64,29 +67,50 @@ def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
     return groups
 
 
-def _pytest(host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str]) -> bool:
-    """Run pytest once and add to the counts; True if it broke in another way than by failing tests."""
-    with tempfile.TemporaryDirectory(prefix="magicstyle-") as folder:
-        report = Path(folder) / "report.xml"
-        command = [
-            host.python,
-            "-m",
-            "pytest",
-            "-q",
-            "-rfEs",
-            "--rootdir",
-            str(ROOT),
-            f"--junitxml={report}",
-            "-o",
-            f"cache_dir={cache_folder() / 'pytest'}",
-            "-o",
-            f"timeout={SECONDS_PER_TEST}",
-            *arguments,
-        ]
-        code = subprocess.call(command, cwd=ROOT, env=environment, preexec_fn=PREEXEC)
-        counted = count(report) if report.exists() else Counter()
-    counts.update(counted)
-    return code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
+def _pytest(
+    host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str], processes: int
+) -> bool:
+    """Run pytest once and add to the counts; True if it broke in another way than by failing tests.
+
+    Several ``processes`` share the tests file by file (see tests/conftest.py); all but the first write when they end.
+    """
+    broken = False
+    with tempfile.TemporaryDirectory(prefix="magicstyle-") as name:
+        folder, running = Path(name), []
+        for number in range(processes):
+            share = {"MAGICSTYLE_SHARE": f"{number}/{processes}"} if processes > 1 else {}
+            text = (folder / f"{number}.txt").open("w+") if number else None
+            command = _command(host, folder / f"{number}.xml", f"pytest{number or ''}", arguments)
+            options = {"cwd": ROOT, "env": {**environment, **share}, "preexec_fn": PREEXEC}
+            running.append((subprocess.Popen(command, stdout=text, stderr=text, **options), text))
+        for number, (process, text) in enumerate(running):
+            code, report = process.wait(), folder / f"{number}.xml"
+            if text is not None:
+                text.seek(0)
+                say(text.read().rstrip())
+                text.close()
+            counted = count(report) if report.exists() else Counter()
+            counts.update(counted)
+            broken |= code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
+    return broken
+
+
+def _command(host: Host, report: Path, cache: str, arguments: Iterable[str]) -> list[str]:
+    return [
+        host.python,
+        "-m",
+        "pytest",
+        "-q",
+        "-rfEs",
+        "--rootdir",
+        str(ROOT),
+        f"--junitxml={report}",
+        "-o",
+        f"cache_dir={cache_folder() / cache}",
+        "-o",
+        f"timeout={SECONDS_PER_TEST}",
+        *arguments,
+    ]
 
 
 def count(report: Path) -> Counter[str]:
