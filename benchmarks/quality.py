@@ -150,7 +150,7 @@ def main() -> int:
     parser.add_argument("--presets", action="store_true", help="leave out the rows that no bound looks at")
     parser.add_argument("--weights", type=Path, help="another weights file")
     parser.add_argument("--size", type=int, help="pixels")
-    parser.add_argument("--pairs", type=int, default=72)
+    parser.add_argument("--pairs", type=int, default=144)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     options = parser.parse_args()

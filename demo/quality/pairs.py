@@ -17,7 +17,7 @@ from ..train import natural
 from ..train.dataset import ASSETS, HELD_OUT_SCENES, HELD_OUT_STYLES
 
 IDENTITIES = 12
-ALL = 84  # the least common multiple of 12 people and 14 kinds
+ALL = 168  # twice the least common multiple of 12 people and 14 kinds
 ALIGNED_PEOPLE = HELD_OUT_SCENES + 1_000  # who sits for the references; one person per pair
 MISALIGNED_PEOPLE = HELD_OUT_SCENES + 2_000
 OTHER_TEXTURE = 1_000_003  # added to a style's seed; odd, because noise repeats with the seed modulo 256
@@ -38,7 +38,7 @@ class Pair:
 
 
 def pairs(size: int, count: int = ALL) -> list[Pair]:
-    """The first `count` of 84 pairs: 12 people, each in 7 of the 14 kinds; every kind six times.
+    """The first `count` of 168 pairs: 12 people, each in 7 of the 14 kinds, twice with other dials.
 
     People and kinds go round side by side, so that a prefix of any length is as balanced as it can be.
     """
