@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PAD = 8  # channels added to a head: fast attention kernels want widths that this divides
+# Channels added to a head: fast kernels want widths that 8 divides, on a CPU every channel costs.
+PAD, PAD_CPU = 8, 1
 EPSILON = 1e-5  # of StyleAligned's deviations
 # Numbers of an attention map that are there at a time: on a CPU what its cache holds, which is 3.5 times as fast.
 CHUNK, CHUNK_CPU = 2**24, 2**20
@@ -44,9 +45,9 @@ class KeyWeights:
     groups: tuple[tuple[int, float], ...]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor:
-        width = q.shape[-1] // heads
-        wider = width + PAD
-        query, key, value = (F.pad(_split(x, heads), (0, PAD)) for x in (q, k, v))
+        width, pad = q.shape[-1] // heads, PAD_CPU if q.device.type == "cpu" else PAD
+        wider = width + pad
+        query, key, value = (F.pad(_split(x, heads), (0, pad)) for x in (q, k, v))
         # The kernel divides logits by the root of the wider head. It is made good where no copy is needed for it.
         query[..., :width] *= math.sqrt(wider / width)
         query[..., width] = math.sqrt(wider)
