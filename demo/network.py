@@ -22,7 +22,6 @@ from torch import Tensor
 from magicstyle_core.attention import CapturePatch, FusionPatch
 from magicstyle_core.bank import FeatureBank, ModelFingerprint
 from magicstyle_core.branches import with_forward
-from magicstyle_core.codec import PatchCodec
 from magicstyle_core.color import adain, transport
 from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
 from magicstyle_core.layers import LayerSelection
@@ -32,6 +31,7 @@ from magicstyle_core.texture import TextureSwap
 
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
+from .train.objectives import Codec
 from .train.unet import DemoUNet
 
 FOLDER = Path(__file__).parent
@@ -53,7 +53,7 @@ class Network:
     """UNet and codec of one weights file. Images are (B, 3, S, S) in 0..1, S a multiple of 8."""
 
     unet: DemoUNet
-    codec: PatchCodec
+    codec: Codec
 
     @classmethod
     def load(cls, path: Path) -> Network:
@@ -84,7 +84,7 @@ class Network:
         sigmas, latents = schedule(steps), self.codec.encode(images)
         recorder = FeatureRecorder(CapturePlan(self.layers, sigmas, window=KEPT), [len(images)])
         trajectory = method(self.denoiser([CapturePatch(recorder)]), latents, sigmas)
-        model = ModelFingerprint("demo", "eps", self.unet.width, 0, len(self.layers))
+        model = ModelFingerprint("demo", "eps", self.unet.layout.width, 0, len(self.layers))
         return recorder.publish(trajectory, model)[0]
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ def stratified_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 def add_noise(latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """Latents (B, C, H, W) carried to `timesteps` (B,) in VP form."""
-    signal = SIGNAL[timesteps][:, None, None, None]
+    signal = SIGNAL.to(latents.device)[timesteps][:, None, None, None]
     return signal.sqrt() * latents + (1.0 - signal).sqrt() * noise
 
 
@@ -48,9 +48,9 @@ class Task(NamedTuple):
 
 
 def task(latents: Tensor, generator: torch.Generator) -> Task:
-    """Latents with random noise at stratified timesteps."""
-    timesteps = stratified_timesteps(len(latents), generator)
-    noise = torch.randn(latents.shape, generator=generator)
+    """Latents with random noise at stratified timesteps, all on the latents' device."""
+    timesteps = stratified_timesteps(len(latents), generator).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     return Task(add_noise(latents, noise, timesteps), timesteps, noise)
 
 
@@ -61,5 +61,5 @@ def losses(predict: Predictor, work: Task) -> tuple[Tensor, Tensor]:
     be learned last. The weight 1 / sqrt(signal share), at most `HIGHEST_WEIGHT`, evens that out in part.
     """
     errors = (predict(work.noisy, work.timesteps) - work.noise).square().mean((1, 2, 3))
-    weights = SIGNAL[work.timesteps].rsqrt().clamp(max=HIGHEST_WEIGHT)
+    weights = SIGNAL.to(errors.device)[work.timesteps].rsqrt().clamp(max=HIGHEST_WEIGHT)
     return (errors * weights).mean(), errors.detach().mean()

@@ -1,4 +1,4 @@
-"""The training loop: eps prediction with AdamW, an averaged model, and checkpoints."""
+"""The training loop: Muon and Adam, an averaged model, and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from magicstyle_core.codec import PatchCodec
-
 from . import checkpoint
-from .diffusion import Task, losses, task
 from .muon import Muon
+from .objectives import Objective, Work
 from .pictures import Pictures, Rendered
-from .unet import DemoUNet
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,9 @@ class Plan:
         return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
 
 
-def optimizers(model: DemoUNet, rate: float, pool: Executor) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+def optimizers(model: nn.Module, rate: float, pool: Executor) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon for the matrices inside the network, Adam for vectors, the first and the last layer."""
-    outer = ("time_embed.", "input_blocks.0.", "out.")
-    inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(outer)}
+    inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(model.OUTER)}
     rest = [p for n, p in model.named_parameters() if n not in inner]
     adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
     return Muon(inner.values(), rate, pool), adam
@@ -58,16 +54,24 @@ def optimizers(model: DemoUNet, rate: float, pool: Executor) -> tuple[torch.opti
 class Trainer:
     """Owns model, average, optimizers and the files of one stage in `folder`.
 
-    Each of `workers` threads takes its part of every batch: on a busy machine that waits less than threads
-    inside every operation.
+    On a CPU each of `workers` threads takes its part of every batch: on a busy machine that waits less than threads
+    inside every operation. On a GPU one does, in bfloat16 where that is safe.
     """
 
     def __init__(
-        self, plan: Plan, folder: Path, codec: PatchCodec, pictures: Pictures | Rendered, workers: int
+        self,
+        plan: Plan,
+        folder: Path,
+        objective: Objective,
+        pictures: Pictures | Rendered,
+        workers: int = 1,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.plan, self.folder, self.codec, self.pictures = plan, folder, codec, pictures
+        self.plan, self.folder, self.objective, self.pictures = plan, folder, objective, pictures
+        self.device = torch.device(device)
+        workers = workers if self.device.type == "cpu" else 1
         torch.manual_seed(plan.seed)
-        self.model = DemoUNet().to(memory_format=torch.channels_last)
+        self.model = objective.network().to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.model).requires_grad_(False)
         self.replicas = [self.model, *(_twin(self.model) for _ in range(workers - 1))]
         self.pool = ThreadPoolExecutor(workers)
@@ -95,9 +99,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + index)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = plan.learning_rate(index)
-        images = self.pictures.batch(plan.batch, generator)
-        latents = self.codec.encode(images.to(next(self.model.parameters()).device))
-        loss = self._gradients(task(latents, generator))
+        images = self.pictures.batch(plan.batch, generator).to(self.device)
+        loss = self._gradients(self.objective.work(images, generator))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -108,13 +111,17 @@ class Trainer:
         self.progress["samples"] += plan.batch
         return loss, float(norm)
 
-    def _gradients(self, work: Task) -> float:
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu")
+
+    def _gradients(self, work: Work) -> float:
         """Fill the model's gradients; every replica works on its part of the batch in its own thread."""
         count = len(self.replicas)
 
         def backward(index: int) -> float:
             self.replicas[index].zero_grad()
-            weighted, plain = losses(self.replicas[index], work.part(index, count))
+            with self._precision():
+                weighted, plain = self.objective.losses(self.replicas[index], work.part(index, count))
             (weighted / count).backward()
             return float(plain) / count
 
@@ -140,6 +147,7 @@ class Trainer:
             last = now
             if self.progress["step"] % report_every == 0:
                 self._report(recent, norm, held_out)
+                self.pictures.refresh()
                 recent = []
             if now - saved > save_minutes * 60:
                 self.save()
@@ -168,10 +176,11 @@ class Trainer:
     def held_out_loss(self, images: Tensor) -> float:
         """Loss of the averaged model on fixed pictures (B, 3, H, W) with fixed noise."""
         generator = torch.Generator().manual_seed(99)
-        return float(losses(self.average, task(self.codec.encode(images), generator).part(0, 1))[1])
+        work = self.objective.work(images.to(self.device), generator)
+        return float(self.objective.losses(self.average, work.part(0, 1))[1])
 
 
-def _twin(model: DemoUNet) -> DemoUNet:
+def _twin(model: nn.Module) -> nn.Module:
     """A copy with gradients of its own on the same weights."""
     twin = copy.deepcopy(model)
     for own, shared in zip(twin.parameters(), model.parameters(), strict=True):

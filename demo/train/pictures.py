@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,30 @@ class Pictures:
     """A weighted mix of image files, each an .npy of uint8 (N, S, S, 3), read as crops of `size` pixels.
 
     Files whose pictures are larger than `size` give random crops; of twice the size, some are reduced
-    as a whole instead. Pictures are mirrored at random.
+    as a whole instead. Pictures are mirrored at random. `find` lists the files with their weights.
     """
 
-    def __init__(self, sources: Sequence[tuple[Path, float]], size: int) -> None:
-        self.size = size
+    def __init__(
+        self, find: Callable[[], Sequence[tuple[Path, float]]], size: int, device: torch.device | str = "cpu"
+    ) -> None:
+        self.find, self.size, self.device = find, size, device
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take up files that were drawn meanwhile."""
+        sources = self.find()
+        if not sources:
+            raise FileNotFoundError(f"No pictures of {self.size} px or more yet; draw some with demo.train.dataset.")
         self.arrays = [np.load(path, mmap_mode="r") for path, _ in sources]
         weights = torch.tensor([weight for _, weight in sources], dtype=torch.float64)
         self.weights = weights / weights.sum()
 
     def batch(self, count: int, generator: torch.Generator) -> Tensor:
-        """`count` pictures (count, 3, size, size) in 0..1."""
+        """`count` pictures (count, 3, size, size) in 0..1, on the device; `generator` lives on the CPU."""
         choice = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         draws = torch.rand(count, 5, generator=generator).tolist()
         crops = [self._crop(self.arrays[int(c)], *draw) for c, draw in zip(choice, draws, strict=True)]
-        return as_images(np.stack(crops))
+        return as_images(np.stack(crops), self.device)
 
     def _crop(
         self, images: np.ndarray, which: float, top: float, left: float, mirror: float, whole: float
@@ -69,6 +78,9 @@ class Rendered:
         scales = (1 + large.int()).repeat_interleave(share)[:count].tolist()
         return self._mirrored_crops(self.images(indices, scales), draws)
 
+    def refresh(self) -> None:
+        """Nothing to take up: every picture is new."""
+
     def images(self, indices: Sequence[int], scales: Sequence[int]) -> list[Tensor]:
         """Pictures `indices` of the data set, each (scale * size, scale * size, 3) in 0..1, on the device."""
         faces: dict = {}
@@ -88,6 +100,6 @@ class Rendered:
         return torch.stack(crops).permute(0, 3, 1, 2).contiguous()
 
 
-def as_images(pictures: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) to float (B, 3, H, W) in 0..1."""
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255.0
+def as_images(pictures: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 (B, H, W, 3) to float (B, 3, H, W) in 0..1 on `device`."""
+    return torch.from_numpy(np.ascontiguousarray(pictures)).to(device).permute(0, 3, 1, 2).float() / 255.0

@@ -1,6 +1,6 @@
 """The demo UNet in plain torch, tuned for training on a CPU; its weights load into the host's own UNetModel.
 
-Same modules under the same names as ComfyUI's `UNetModel(**UNET_CONFIG)`, with two savings. Cross-attention
+Same modules under the same names as ComfyUI's `UNetModel(**layout.config())`, with two savings. Cross-attention
 over a zero context is a constant: only `attn2.to_out.0.bias` exists here, and `host_state` adds the rest.
 1x1 convolutions of the transformers run as matrix products over tokens. Given `options`, it calls the patches in
 them at every self-attention as the host does, so that `magicstyle_core.attention` runs on it without ComfyUI.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,24 +20,41 @@ from torch import Tensor, nn
 from magicstyle_core.branches import OVERRIDE
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
-UNET_CONFIG: dict[str, Any] = {
-    "image_size": 32,
-    "in_channels": 16,
-    "out_channels": 16,
-    "model_channels": 64,
-    "num_res_blocks": [1, 1],
-    "channel_mult": [1, 2],
-    "transformer_depth": [1, 1],
-    "transformer_depth_middle": 1,
-    "transformer_depth_output": [1, 1, 1, 1],
-    "num_heads": 4,
-    "num_head_channels": -1,
-    "use_spatial_transformer": True,
-    "context_dim": 64,
-    "use_linear_in_transformer": False,
-    "legacy": False,
-    "adm_in_channels": None,
-}
+
+@dataclass(frozen=True)
+class Layout:
+    """Shape of a UNet with two resolutions and seven self-attention layers."""
+
+    channels: int  # of the latent
+    width: int  # channels at full resolution
+    factor: int  # how many times wider half resolution is
+    heads: int
+    context: int  # width of the conditioning, which attn2 ignores
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the host's `UNetModel`."""
+        return {
+            "image_size": 32,
+            "in_channels": self.channels,
+            "out_channels": self.channels,
+            "model_channels": self.width,
+            "num_res_blocks": [1, 1],
+            "channel_mult": [1, self.factor],
+            "transformer_depth": [1, 1],
+            "transformer_depth_middle": 1,
+            "transformer_depth_output": [1, 1, 1, 1],
+            "num_heads": self.heads,
+            "num_head_channels": -1,
+            "use_spatial_transformer": True,
+            "context_dim": self.context,
+            "use_linear_in_transformer": False,
+            "legacy": False,
+            "adm_in_channels": None,
+        }
+
+
+OWN = Layout(channels=16, width=64, factor=2, heads=4, context=64)
+STOCK = Layout(channels=4, width=320, factor=1, heads=8, context=768)  # the host's loader takes it for SD 1.5
 
 
 class SelfAttention(nn.Module):
@@ -184,12 +202,15 @@ class Resample(nn.Module):
 
 
 class DemoUNet(nn.Module):
-    """eps-predicting UNet on 16-channel latents with two resolutions and seven self-attention layers."""
+    """eps-predicting UNet of one `Layout`."""
 
-    def __init__(self, channels: int = 16, width: int = 64, heads: int = 4) -> None:
+    OUTER = ("time_embed.", "input_blocks.0.", "out.")  # first and last layers, which Adam trains
+
+    def __init__(self, layout: Layout = OWN) -> None:
         super().__init__()
-        a, b, emb = width, 2 * width, 4 * width
-        self.width = width
+        width, heads, channels = layout.width, layout.heads, layout.channels
+        a, b, emb = width, layout.factor * width, 4 * width
+        self.layout = layout
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.input_blocks = nn.ModuleList(
             [
@@ -221,11 +242,11 @@ class DemoUNet(nn.Module):
         _scale(self.out[2], 0.0)
 
     def forward(self, x: Tensor, timesteps: Tensor, options: dict[str, Any] | None = None) -> Tensor:
-        """Noisy latents (B, 16, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, 16, H, W).
+        """Noisy latents (B, C, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, C, H, W), H and W even.
 
         `options` are the host's transformer_options; None leaves out the hooks.
         """
-        emb = self.time_embed(timestep_embedding(timesteps, self.width))
+        emb = self.time_embed(timestep_embedding(timesteps, self.layout.width))
         skips = []
         h = x
         for index, block in enumerate(self.input_blocks):
@@ -238,13 +259,11 @@ class DemoUNet(nn.Module):
 
     def attention_layers(self) -> tuple[AttentionLayer, ...]:
         """The self-attentions in the order in which they run."""
-        full = (("input", 1), ("output", 2), ("output", 3))
-        half = (("input", 3), ("middle", 0), ("output", 0), ("output", 1))
-        scales = {address: 1 for address in full} | {address: 2 for address in half}
-        order = (*full[:1], *half, *full[1:])
-        return tuple(
-            AttentionLayer(LayerKey(*address, 0), self.width * scales[address], scales[address]) for address in order
-        )
+        full = [(address, 1) for address in (("input", 1), ("output", 2), ("output", 3))]
+        half = [(address, 2) for address in (("input", 3), ("middle", 0), ("output", 0), ("output", 1))]
+        widths = {1: self.layout.width, 2: self.layout.width * self.layout.factor}
+        order = [*full[:1], *half, *full[1:]]
+        return tuple(AttentionLayer(LayerKey(*address, 0), widths[scale], scale) for address, scale in order)
 
 
 def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.0) -> Tensor:
@@ -255,7 +274,7 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def host_state(state: dict[str, Tensor], context_width: int = UNET_CONFIG["context_dim"]) -> dict[str, Tensor]:
+def host_state(state: dict[str, Tensor], context_width: int) -> dict[str, Tensor]:
     """This module's state dict completed to the host's: attn2 ignores the context and adds its constant."""
     full = dict(state)
     for key, bias in state.items():
