@@ -60,7 +60,8 @@ def load(path: Path) -> tuple[DemoUNet, Codec, dict[str, Any]]:
     layout = LAYOUTS.get(metadata.get("format", ""))
     if layout is None or metadata.get("version") != VERSION:
         raise ValueError(
-            f"{path} is none of {', '.join(LAYOUTS)} of version {VERSION}; its metadata says {metadata!r}."
+            f"{path} is no weights file of the demo model: its format should be one of {', '.join(LAYOUTS)}, version"
+            f" {VERSION}, but its metadata says {metadata!r}. Give a file that `--export` wrote."
         )
     model = DemoUNet(layout)
     model.load_state_dict(from_host_state(_part(tensors, UNET_PREFIX)))

@@ -148,7 +148,7 @@ def test_a_trained_stock_file_is_small(tmp_path):
 
 def test_a_foreign_file_is_refused(tmp_path):
     checkpoint.write_tensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)}, {"format": "something"})
-    with pytest.raises(ValueError, match="not magicstyle-demo or magicstyle-stock"):
+    with pytest.raises(ValueError, match="one of magicstyle-demo, magicstyle-stock, version 1, but its metadata says"):
         load(tmp_path / "other.safetensors")
 
 
