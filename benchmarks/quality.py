@@ -158,7 +158,7 @@ def main() -> int:
     options.size = options.size or (64 if options.small else 128)
     table = [row for row in rows() if row.headline or not options.presets]
     work = study(options)  # trains the classifiers before the workers need them
-    jobs = [(row, s) for row in table for s in row.sets]
+    jobs = [(row, s) for s in SETS for row in table if s in row.sets]  # a worker holds the banks of one set
     fresh = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     with ProcessPoolExecutor(options.workers, fresh, initializer=_start, initargs=(options,)) as pool:
         for number, done in enumerate(pool.map(_measure, jobs), 1):

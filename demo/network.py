@@ -62,6 +62,11 @@ class Network:
         return cls(unet, codec)
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is; pictures and banks may be elsewhere."""
+        return next(self.unet.parameters()).device
+
+    @property
     def layers(self) -> LayerSelection:
         """All self-attention layers."""
         return LayerSelection(self.unet.attention_layers())
@@ -70,7 +75,7 @@ class Network:
         """The network with patches before self-attention (`attn1_patch`)."""
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            timestep = (_SIGMAS[None] - sigma[:, None]).abs().argmin(1)
+            timestep = (_SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
             rows = {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
             options = with_forward({"patches": {"attn1_patch": patches}, **rows})
             z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
@@ -81,10 +86,10 @@ class Network:
     @torch.no_grad()
     def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = EXACT) -> FeatureBank:
         """Bank of a batch of images with the features of every layer."""
-        sigmas, latents = schedule(steps), self.codec.encode(images)
+        sigmas, latents = schedule(steps).to(self.device), self.codec.encode(images.to(self.device))
         recorder = FeatureRecorder(CapturePlan(self.layers, sigmas, window=KEPT), [len(images)])
         trajectory = method(self.denoiser([CapturePatch(recorder)]), latents, sigmas)
-        model = ModelFingerprint("demo", "eps", self.unet.layout.width, 0, len(self.layers))
+        model = ModelFingerprint("demo", "eps", self.unet.layout.width, self.unet.layout.context, len(self.layers))
         return recorder.publish(trajectory, model)[0]
 
     @torch.no_grad()
@@ -100,11 +105,11 @@ class Network:
     ) -> Tensor:
         """Images on the way back from the content's noise, colours and pieces those of `colors`: the Fused Sampler."""
         way, reference = content.trajectory, None if colors is None else colors.trajectory.latents
-        x = way.latents[-1]
+        x = way.latents[-1].to(self.device)
         if color == "adain" and reference is not None:
             x = adain(x, reference[-1], color_strength)
         denoise = self.denoiser(patches)
-        down = way.sigmas.flip(0)
+        down = way.sigmas.flip(0).to(self.device)
         colors = 0.0 if color == "none" else color_strength
         swap = None if reference is None else TextureSwap(reference[0], down, texture, colors)
         x = sample(denoise, x, down, way.residuals_down(way.steps), detail, correct=swap)

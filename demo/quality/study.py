@@ -35,7 +35,8 @@ RIGHT = ("identity", "style")  # 1 where the classifier is right
 class Study:
     """Pairs, the network that they run through, the classifiers, and a folder of finished rows.
 
-    Pairs run in groups of 12, one for each person, so that one bank of contents serves all groups.
+    Pairs run in groups of 12, one for each person, so that one bank of contents serves all groups. Banks of one set of
+    references are in memory at a time: measure one set after the other.
     """
 
     network: Network
@@ -77,26 +78,29 @@ class Study:
         return [self.pairs[i : i + IDENTITIES] for i in range(0, len(self.pairs), IDENTITIES)]
 
     def _stylized(self, setting: Setting, references: str, group: int) -> list[Field]:
-        style = self._bank(references, group)
-        content = self._bank(f"{references} colours" if setting.recolor else "content", group)
+        style = self._references(references, group)
+        content = self._recolored(references, group) if setting.recolor else self._contents(group)
         patches = setting.patches(self.network, content, style)
         return _pictures(self.network.stylize(content, patches, style, **setting.look))
 
+    def _references(self, references: str, group: int) -> FeatureBank:
+        self._banks = {key: bank for key, bank in self._banks.items() if key[0] in ("content", references)}
+        return self._bank(references, group)
+
+    def _contents(self, group: int) -> FeatureBank:
+        return self._bank("content", 0 if len(self._groups[group]) == IDENTITIES else group)  # the same twelve people
+
     def _bank(self, what: str, group: int) -> FeatureBank:
-        """Bank of a group's contents, of its references, or of its contents in the references' colours."""
-        pairs = self._groups[group]
-        if what == "content" and len(pairs) == IDENTITIES:
-            group = 0  # the same twelve people in every full group
         if (what, group) not in self._banks:
-            if what == "content":
-                images = [pair.content for pair in pairs]
-            elif what.endswith(" colours"):
-                references = what.removesuffix(" colours")
-                images = [monge_kantorovich(pair.content, getattr(pair, references)) for pair in pairs]
-            else:
-                images = [getattr(pair, what) for pair in pairs]
+            images = [getattr(pair, what) for pair in self._groups[group]]
             self._banks[what, group] = self.network.invert(_planes(images), self.steps)
         return self._banks[what, group]
+
+    def _recolored(self, references: str, group: int) -> FeatureBank:
+        """Contents in the colours of their references; few rows want them, so none is kept."""
+        pairs = self._groups[group]
+        images = [monge_kantorovich(pair.content, getattr(pair, references)) for pair in pairs]
+        return self.network.invert(_planes(images), self.steps)
 
     def _through_codec(self, images: Sequence[Field]) -> list[Field]:
         return _pictures(self.network.codec.decode(self.network.codec.encode(_planes(images))))

@@ -1,18 +1,22 @@
 """The quality benchmark's own laws: what its measures see and what they do not, its pairs, its baselines."""
 
+import weakref
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from demo.quality import classifiers
 from demo.quality import pairs as pairing
 from demo.quality.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
 from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
+from demo.quality.methods import Row, Setting
 from demo.quality.pairs import Pair, pairs, photographs
 from demo.quality.sheet import sheet
 from demo.quality.statistics import interval, paired
+from demo.quality.study import Study
 from demo.render import render, scene
 from demo.render.styles import KINDS, apply, style
 
@@ -273,3 +277,35 @@ def test_a_sheet_shows_every_picture(tmp_path):
     assert {0, 102, 204, 51} <= seen
     with pytest.raises(ValueError, match="2 pictures in each row"):
         sheet(["a", "b"], [colors[:3]], tmp_path / "bad.png")
+
+
+class BanksOnly:
+    """Stands for the network: banks of nothing, and how many of them are in memory."""
+
+    class Bank:
+        pass
+
+    def __init__(self):
+        self.banks = weakref.WeakSet()
+        self.inversions = 0
+
+    def invert(self, images, steps):
+        self.inversions += 1
+        bank = self.Bank()
+        self.banks.add(bank)
+        return bank
+
+    def stylize(self, content, patches, style, **look):
+        return torch.zeros(12, 3, 8, 8)
+
+
+def test_a_study_holds_the_banks_of_one_set_of_references(tmp_path):
+    """One bank of contents and one for each group's references, inverted once; recoloured contents go at once."""
+    network, gray = BanksOnly(), np.random.default_rng(0).random((8, 8, 3), np.float32)
+    study = Study(network, [Pair(i % 12, KINDS[0], gray, gray, gray, gray) for i in range(36)], None, tmp_path)
+    for references in ("aligned", "misaligned"):
+        for _ in range(2):
+            study.images(Row("plain", Setting()), references)
+        study.images(Row("recoloured", Setting(recolor=True)), references)
+        assert len(network.banks) == 1 + 3
+    assert network.inversions == 1 + 2 * (3 + 3)

@@ -1,0 +1,154 @@
+"""What runs on a GPU runs without a tensor left behind on the CPU, and gives the same picture: on a device that only
+claims to be another one."""
+
+import contextlib
+
+import pytest
+import torch
+from other_device import OTHER, OtherDevice, OtherTensor, moved
+
+from demo.network import SMALL, Network
+from demo.train import loop
+from demo.train.loop import Plan, Trainer
+from demo.train.objectives import Autoencoding, Denoising
+from magicstyle_core.attention import CapturePatch, FusionPatch
+from magicstyle_core.chroma import keep_colors
+from magicstyle_core.ddim import FixedPoint
+from magicstyle_core.features import PRECISIONS
+from magicstyle_core.methods import METHODS
+from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.serialization import load_bank, save_bank
+from magicstyle_core.storage import DiskWriter, MemoryWriter
+
+STEPS, SIZE = 3, 32
+
+
+def picture(seed, size=SIZE):
+    return torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def here():
+    return Network.load(SMALL)
+
+
+@pytest.fixture(scope="module")
+def there():
+    network = Network.load(SMALL)
+    moved(network.unet)
+    return network
+
+
+@pytest.fixture(params=["memory of the device", "memory of the host", "disk"])
+def new_writer(request, tmp_path):
+    """Makes a writer for features of a plan and a size of latents."""
+    return {
+        "memory of the device": lambda plan, size: MemoryWriter(),
+        "memory of the host": lambda plan, size: MemoryWriter(torch.device("cpu")),
+        "disk": lambda plan, size: DiskWriter(tmp_path / f"{size[0]}.bank", plan.layouts(1, size)),
+    }[request.param]
+
+
+def styled(network, content, style, name="MagicStyle", **settings):
+    method = METHODS[name]()
+    start = method.start
+    patches = [FusionPatch(part.rule, content, style, network.layers, **settings) for part in method.parts]
+    return network.stylize(content, patches, style, start.color, start.detail, texture=start.texture)
+
+
+def inverted(network, image, new_writer, precision, method):
+    """Like `Network.invert`, to any place."""
+    bank = network.invert(image, STEPS, method)
+    x = network.codec.encode(image)
+    plan = CapturePlan(network.layers, bank.trajectory.sigmas, PRECISIONS[precision])
+    with FeatureRecorder(plan, [1], lambda group: new_writer(plan, x.shape[2:])) as recorder:
+        way = method(network.denoiser([CapturePatch(recorder)]), x, plan.sigmas.to(x.device))
+        return recorder.publish(way, bank.model)[0]
+
+
+def assert_alike(there, here):
+    assert isinstance(there, OtherTensor)
+    torch.testing.assert_close(there.near, here, rtol=0, atol=1e-3)
+
+
+def test_tensors_of_two_devices_do_not_meet():
+    with OtherDevice():
+        x = torch.rand(2, 3).to(OTHER)
+        assert x.device == OTHER
+        assert torch.equal((x + 1).cpu(), x.cpu() + 1)
+        assert torch.zeros(2, device=OTHER).device == OTHER
+        assert float(x.sum()) == float(x.near.sum())
+        for meet in (lambda: x + torch.rand(2, 3), lambda: torch.rand(2, 3)[x > 0], lambda: x.numpy()):
+            with pytest.raises((RuntimeError, TypeError), match="the other device"):
+                meet()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gives_the_picture_of_the_cpu(here, there, name):
+    near = [here.invert(picture(seed), STEPS) for seed in (1, 2)]
+    with OtherDevice():
+        far = [there.invert(picture(seed), STEPS) for seed in (1, 2)]
+        result = styled(there, *far, name)
+    assert_alike(result, styled(here, *near, name))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_features_come_back_from_wherever_they_are(here, there, new_writer, precision, tmp_path):
+    """A style of another size, read between two steps, in part; and once more from a saved file."""
+    pictures = picture(1), picture(2, 48)
+    settings = {"strength": 0.5, "lookup": "interpolate"}
+    kept = [inverted(here, image, lambda *_: MemoryWriter(), precision, FixedPoint(1)) for image in pictures]
+    expected = styled(here, *kept, **settings)
+    with OtherDevice():
+        banks = [inverted(there, image.to(OTHER), new_writer, precision, FixedPoint(1)) for image in pictures]
+        assert_alike(styled(there, *banks, **settings), expected)
+        for number, bank in enumerate(banks):
+            save_bank(bank, tmp_path / f"{number}.safetensors")
+        read = [load_bank(tmp_path / f"{number}.safetensors") for number in range(2)]
+        assert_alike(styled(there, *read, **settings), expected)
+
+
+def test_colors_are_kept_there():
+    images = picture(1), picture(2, 48)
+    with OtherDevice():
+        result = keep_colors(*(image.to(OTHER) for image in images), 0.7)
+    assert_alike(result, keep_colors(*images, 0.7))
+
+
+class Fixed:
+    """Training pictures that are always the same."""
+
+    def batch(self, count, generator):
+        return picture(3).expand(count, -1, -1, -1)
+
+    def refresh(self):
+        pass
+
+
+class OneThread:
+    """A pool that works at once: other threads do not know the device."""
+
+    map = staticmethod(map)
+
+    def __init__(self, workers):
+        pass
+
+
+OBJECTIVES = {"denoising": lambda: Denoising(Network.load(SMALL).codec), "autoencoding": Autoencoding}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_training_takes_the_same_step(tmp_path, monkeypatch, objective):
+    monkeypatch.setattr(Trainer, "_precision", lambda self: contextlib.nullcontext())  # the name "meta" has none
+    monkeypatch.setattr(loop, "ThreadPoolExecutor", OneThread)
+    with torch.inference_mode(False), torch.enable_grad():
+        plan = Plan("stage", size=SIZE, batch=2, steps=1, warmup=1)
+        expected = Trainer(plan, tmp_path, objective(), Fixed())
+        expected_step = expected.step()
+        with OtherDevice():
+            trainer = Trainer(plan, tmp_path, objective(), Fixed(), device=OTHER)
+            assert trainer.step() == pytest.approx(expected_step, rel=1e-3)
+            for far, near in zip(trainer.model.parameters(), expected.model.parameters(), strict=True):
+                assert isinstance(far, OtherTensor)
+                torch.testing.assert_close(far.near.detach(), near.detach(), rtol=1e-2, atol=1e-4)
+            trainer.save()
