@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[1]
 ASSETS = ROOT / "assets"
 PORTRAITS = ("hopper", "astronaut")
 STYLES = ("woodcut", "halftone", "mosaic", "pastel")
-SIZE, STEPS = 128, 20
+SIZE = 128
 QUALITY = 80  # of the JPEGs
 
 HEAD = """\
 # Methods in pictures
 
-Every preset of **Fusion Rule** at the values that its authors published, on the demo model at {size} px and {steps}
+Every preset of **Fusion Rule** at the values that its authors published, on the demo model at {size} px and 20
 steps, with `rule` connected to FFA Attention Patch and to Fused Sampler. The demo model is small and no Stable
 Diffusion: it shows what a rule does with a style, not how well a method paints. Layers are resolved by resolution; the
 demo model has two, so that *high-res decoder* and *decoder* are the same there. Made by
@@ -117,32 +117,11 @@ def main(out: Path) -> None:
     sys.path.append(str(ROOT))  # not first: nodes/ would hide the host's nodes.py
     import numpy as np
     import torch
+    from _painter import Painter
     from magicstyle.magicstyle_core.methods import METHODS
-    from magicstyle.nodes.demo_model import LoadDemoModel
-    from magicstyle.nodes.fusion import FFAAttentionPatch
-    from magicstyle.nodes.inversion import DDIMInversion
-    from magicstyle.nodes.sampling import FusedSampler
     from PIL import Image
 
     from demo.quality.sheet import sheet
-
-    def run(node, **inputs) -> tuple:
-        """Outputs of a node at its defaults, but for `inputs`."""
-        defaults = {i.id: i.default for i in node.define_schema().inputs if getattr(i, "default", None) is not None}
-        return node.execute(**defaults | inputs).args
-
-    def load(file: Path) -> np.ndarray:
-        picture = Image.open(file).convert("RGB").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        return np.array(picture, np.float32) / 255
-
-    def invert(picture: np.ndarray):
-        latent = {"samples": vae.encode(torch.from_numpy(picture)[None])}
-        return run(DDIMInversion, model=model, latent=latent, layers="all", steps=STEPS)[0]
-
-    def stylized(method, content, style) -> np.ndarray:
-        (patched,) = run(FFAAttentionPatch, model=model, content_bank=content, style_bank=style, rule=method)
-        (latent,) = run(FusedSampler, model=patched, content_bank=content, style_bank=style, rule=method)
-        return vae.decode(latent["samples"])[0].numpy()
 
     def save(columns, rows, name: str) -> None:
         folder = out / "images"
@@ -152,14 +131,14 @@ def main(out: Path) -> None:
         (folder / f"{name}.png").unlink()
 
     with torch.inference_mode():
-        model, vae = run(LoadDemoModel)
-        portraits = [load(ASSETS / f"portrait_{name}.jpg") for name in PORTRAITS]
-        styles = [load(ASSETS / f"style_{name}.jpg") for name in STYLES]
-        contents, banks = ([invert(p) for p in pictures] for pictures in (portraits, styles))
+        painter = Painter(SIZE)
+        portraits = [painter.load(ASSETS / f"portrait_{name}.jpg") for name in PORTRAITS]
+        styles = [painter.load(ASSETS / f"style_{name}.jpg") for name in STYLES]
+        contents, banks = ([painter.invert(p) for p in pictures] for pictures in (portraits, styles))
         blank, drawn = np.ones_like(styles[0]), {}
         for name, make in METHODS.items():
             print(name, flush=True)
-            drawn[name] = [[stylized(make(), content, bank) for bank in banks] for content in contents]
+            drawn[name] = [[painter.stylize(content, bank, make()) for bank in banks] for content in contents]
             rows = [[blank, *styles], *([p, *row] for p, row in zip(portraits, drawn[name], strict=True))]
             save(["portrait", *STYLES], rows, file_of(name))
     overview = [[portraits[0], styles[i], *(drawn[name][0][i] for name in METHODS)] for i in range(2)]
@@ -193,7 +172,7 @@ def file_of(name: str) -> str:
 
 def page(methods) -> str:
     """The table and a section for every method."""
-    lines = [HEAD.format(size=SIZE, steps=STEPS).rstrip("\n")]
+    lines = [HEAD.format(size=SIZE).rstrip("\n")]
     for name, make in methods.items():
         method = make()
         layers = " and ".join(dict.fromkeys(part.layers for part in method.parts))
