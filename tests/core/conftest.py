@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.append(str(Path(__file__).parent))  # the helpers beside this file
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # the helpers beside this file, and above
 
 from denoisers import Conditioning, UNetDenoiser, capture, descending, smooth_latent
 from unet import ThinUNet

@@ -20,7 +20,7 @@ EXTRAS = (
 if COMFY is None:
     pytest.skip("these tests run in a ComfyUI: use 'python3 dev.py test', or set COMFYUI_PATH", allow_module_level=True)
 sys.path.insert(0, COMFY)
-sys.path.append(str(HERE))
+sys.path += [str(HERE), str(HERE.parent)]  # the helpers of these tests, and of all
 sys.argv = ["main.py", "--cpu", "--disable-api-nodes"]
 
 import comfy.options  # noqa: E402

@@ -44,6 +44,15 @@ class OtherTensor(Tensor):
     def tolist(self) -> Any:
         return self.near.tolist()
 
+    def new_tensor(self, data: Any, **options: Any) -> Tensor:
+        return OtherTensor(self.near.new_tensor(data, **options))
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return super().__getitem__(_with_tensors(index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(_with_tensors(index), value)
+
     def numpy(self, *, force: bool = False) -> Any:
         raise TypeError("can't convert a tensor of the other device to numpy. Use Tensor.cpu() first.")
 
@@ -77,6 +86,8 @@ def moved(module: nn.Module) -> nn.Module:
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     others = [tensor for tensor in tensors if isinstance(tensor, OtherTensor)]
+    if any(tensor.device == OTHER for tensor in tensors if not isinstance(tensor, OtherTensor)):
+        raise NotImplementedError(f"{func}: torch made a tensor without asking the device; teach OtherTensor how.")
     if others and func not in CROSSING:
         _check_together(func, args, tensors)
     if func is aten._fused_sdp_choice.default:
@@ -98,6 +109,13 @@ def _check_together(func: Callable, args: tuple, tensors: list[Tensor]) -> None:
     if here and not (func in INDEXING and isinstance(args[0], OtherTensor)):
         there = [tuple(tensor.shape) for tensor in tensors if isinstance(tensor, OtherTensor)]
         raise RuntimeError(f"{func}: {there} are on the other device, {[tuple(x.shape) for x in here]} are not.")
+
+
+def _with_tensors(index: Any) -> Any:
+    """An index whose lists are tensors on the CPU: torch would put them on the device by itself, past this one."""
+    if isinstance(index, tuple):
+        return tuple(_with_tensors(part) for part in index)
+    return torch.tensor(index) if isinstance(index, list) else index
 
 
 def _near(arguments: Any) -> Any:

@@ -1,0 +1,77 @@
+"""The graphs where the network is on another device than banks, latents and pictures: nothing is left behind, and the
+picture is that of the CPU."""
+
+import pytest
+import thin_models
+from graphs import MATCHED, error_of, full, model, node
+from in_process import Executor
+from other_device import OTHER, OtherDevice
+
+import comfy.model_base
+import comfy.model_management
+
+ROOM = 8_000_000_000
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """Lets the host find the device; collects where the network was evaluated."""
+
+    def room(device=None, torch_too=False, **more):
+        return (ROOM, ROOM) if torch_too or more else ROOM
+
+    patcher, apply_model, devices = thin_models.ModelPatcher, comfy.model_base.BaseModel.apply_model, set()
+
+    def noting(self, x, *args, **kwargs):
+        devices.update((x.device, next(self.parameters()).device))
+        return apply_model(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(comfy.model_management, "get_torch_device", lambda: OTHER)
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", room)
+    monkeypatch.setattr(comfy.model_management, "get_total_memory", room)
+    monkeypatch.setattr(thin_models, "ModelPatcher", lambda network, load, offload: patcher(network, OTHER, offload))
+    monkeypatch.setattr(comfy.model_base.BaseModel, "apply_model", noting)
+    return devices
+
+
+def ruled():
+    graph = full()
+    graph["rule"] = node("MagicStyle_FusionRule", preset="StyleAligned", **{
+        "preset.style_scale": 0.8, "preset.style_weight": 2.0,
+    })  # fmt: skip
+    graph["ffa"]["inputs"]["rule"] = graph["fff"]["inputs"]["rule"] = ["rule", 0]
+    return graph
+
+
+def guided():
+    """Three portraits, a prompt for each side; only positive rows are fused, by half."""
+    graph = full({"rows": "positive", "strength": 0.5}, {"cfg": 5.0}, content={"batch": 3})
+    graph["text"] = node("TestPrompt", seed=1, tokens=77, width=64)
+    graph["fff"]["inputs"]["positive"] = ["text", 0]
+    return graph
+
+
+GRAPHS = {
+    **{f"storage {tier}": lambda tier=tier: full(storage=tier) for tier in ("auto", "gpu", "cpu", "disk", "live")},
+    "int8": lambda: full(storage="gpu", precision="int8"),
+    "fixed_point": lambda: full(method="fixed_point"),
+    "three portraits, cfg 5, positive rows": guided,
+    "matched queries, pieces, a style of another size": lambda: full(
+        MATCHED, {"color": "match", "texture": 1.0, "style_strength": 0.7}, style={"height": 24}
+    ),
+    "weighted keys": lambda: full({"keys": "content+style", "style_weight": 4.0}),
+    "a rule on both nodes": ruled,
+    "SDXL": lambda: full(loader=model("SDXL")),
+}
+
+
+@pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
+def test_another_device_gives_the_same_picture(evaluated, monkeypatch, graph):
+    with OtherDevice():
+        there = Executor().run(graph())["result"]
+    assert evaluated == {OTHER}
+    assert there["samples"].device.type == "cpu"
+    monkeypatch.undo()
+    here = Executor().run(graph())
+    assert error_of(there, here["result"]) < 1e-5
+    assert error_of(here["result"], here["plain"]) > 1e-3  # and FFA acts
