@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The developer's commands. Each makes what it needs on first use: a ComfyUI, test tools, linters.
 
-    python3 dev.py demo       one portrait, end to end, in a real ComfyUI
+    python3 dev.py demo       portraits, end to end, in a real ComfyUI
     python3 dev.py test       all tests (--fast: without server and browser)
     python3 dev.py serve      ComfyUI in the browser, with the pack and its pictures
     python3 dev.py bench      measured ratios
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--gpu", action="store_true", help="let ComfyUI use the graphics card")
     gpu.add_argument("--checkpoint", type=Path, metavar="FILE", help="a Stable Diffusion checkpoint")
 
-    demo = commands.add_parser("demo", parents=[common, gpu], help="one portrait, end to end")
+    demo = commands.add_parser("demo", parents=[common, gpu], help="portraits, end to end")
     demo.add_argument("--content", type=Path, metavar="FILE", help="the portrait")
     demo.add_argument("--style", type=Path, metavar="FILE", help="the picture whose manner it takes")
     demo.add_argument("--steps", type=int, metavar="N")

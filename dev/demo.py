@@ -1,4 +1,4 @@
-"""``dev.py demo``: one portrait, end to end, in a real ComfyUI."""
+"""``dev.py demo``: portraits, end to end, in a real ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import urllib.error
 from contextlib import ExitStack
 from pathlib import Path
 
-from .client import PromptFailedError, PromptRefusedError, Run
+from .client import Prompt, PromptFailedError, PromptRefusedError, Run
+from .gallery import Gallery
 from .graph import INVERSION, Graph
 from .host import find_host
 from .report import DevError, run, say, step
@@ -18,6 +19,11 @@ from .timing import Timeline, table
 PROMPTS = ROOT / "tests" / "prompts"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 REMEDY = "The server's log is in {log}."
+# What the demo shows of itself. At 160 px the strokes that the demo model draws are still as wide as it learned them.
+PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg", "rendered_portrait.jpg")
+STYLES = ("style_woodcut.jpg", "style_oil.jpg", "style_pastel.jpg", "style_neon.jpg")
+SIZE = 160
+Cells = list[tuple[str, Path | None]]  # a row of the sheet: labels and pictures
 
 
 def pictures() -> list[Path]:
@@ -26,13 +32,14 @@ def pictures() -> list[Path]:
 
 
 def demo(options: argparse.Namespace) -> int:
+    """A portrait in a style, with times; then, where nothing of the user's is given, our own in several styles."""
     name = "magicstyle_portrait.json" if options.checkpoint else "magicstyle_demo.json"
     graph = Graph.load(PROMPTS / name)
     inputs = {p.name: p for p in pictures()}
-    shown = {
-        title: _picture(graph, title, given, inputs)
+    content, style = (
+        _picture(graph, title, given, inputs)
         for title, given in (("Content", options.content), ("Style", options.style))
-    }
+    )
     if options.checkpoint:
         _existing(options.checkpoint, "--checkpoint")
         graph.set(graph.one("CheckpointLoaderSimple"), ckpt_name=options.checkpoint.name)
@@ -43,7 +50,8 @@ def demo(options: argparse.Namespace) -> int:
     graph.set(saver, filename_prefix="result")
     plain, plain_saver = graph.add_reconstruction()
 
-    options.out.mkdir(parents=True, exist_ok=True)
+    out = options.out
+    out.mkdir(parents=True, exist_ok=True)
     found = find_host(options.host)
     timeline = Timeline({i: graph.title(i) for i in graph.nodes})
     checkpoints = [options.checkpoint] if options.checkpoint else []
@@ -52,16 +60,21 @@ def demo(options: argparse.Namespace) -> int:
         with step(f"start ComfyUI {found.version}"):
             stack.enter_context(host)
         say(f"run {graph.name}")
-        done = _run(host, graph, timeline, options.out / "comfyui.log")
+        done = _run(host, graph.nodes, timeline, out)
         saved = {"result": saver, "reconstruction": plain_saver}
         for picture, node in saved.items():
-            (options.out / f"{picture}.png").write_bytes(host.client.images(done, node)[0])
+            (out / f"{picture}.png").write_bytes(host.client.images(done, node)[0])
+        if options.content or options.style or options.checkpoint:
+            back, result = out / "reconstruction.png", out / "result.png"
+            rows: list[Cells] = [
+                [("content", content), ("style", style), ("without style", back), ("result", result)]
+            ]
+        else:
+            say(f"run {len(PORTRAITS)} portraits in {len(STYLES)} styles")
+            rows = _gallery(host, options.steps, out, inputs)
     with step("sheet"):
-        _sheet(found.python, options.out, shown)
-    say(
-        f"\n{table(timeline, inversion, fused, plain)}\n\n"
-        f"{options.out / 'result.png'}\n{options.out / 'sheet.png'}"
-    )
+        _sheet(found.python, out, rows)
+    say(f"\n{table(timeline, inversion, fused, plain)}\n\n{out / 'result.png'}\n{out / 'sheet.png'}")
     return 0
 
 
@@ -87,10 +100,11 @@ def _picture(graph: Graph, title: str, given: Path | None, inputs: dict[str, Pat
     return inputs[name]
 
 
-def _run(host: Host, graph: Graph, timeline: Timeline, log: Path) -> Run:
-    """Run the graph; a failure keeps the server's log, which goes away with the server otherwise."""
+def _run(host: Host, prompt: Prompt, timeline: Timeline, out: Path) -> Run:
+    """Run the prompt; a failure keeps the server's log, which goes away with the server otherwise."""
+    log = out / "comfyui.log"
     try:
-        return host.client.run(graph.nodes, timeline, timeout=3600)
+        return host.client.run(prompt, timeline, timeout=3600)
     except (PromptRefusedError, PromptFailedError) as error:
         shutil.copyfile(host.log, log)
         raise DevError(str(error), REMEDY.format(log=log)) from error
@@ -101,19 +115,30 @@ def _run(host: Host, graph: Graph, timeline: Timeline, log: Path) -> Run:
         ) from error
 
 
-def _sheet(python: str, out: Path, shown: dict[str, Path]) -> None:
-    panels = {
-        "content": shown["Content"],
-        "style": shown["Style"],
-        "without style": out / "reconstruction.png",
-        "result": out / "result.png",
-    }
-    run(
-        [
-            python,
-            Path(__file__).with_name("sheet.py"),
-            out / "sheet.png",
-            *(f"{k}={v}" for k, v in panels.items()),
-        ],
-        "Making the sheet failed",
-    )
+def _gallery(host: Host, steps: int | None, out: Path, inputs: dict[str, Path]) -> list[Cells]:
+    """Rows of the sheet: the style pictures above, then every portrait as it is, without style, and in each style."""
+    template = Graph.load(PROMPTS / "batch_portraits.json")
+    if steps:
+        template.set(template.one("MagicStyle_Invert"), steps=steps)
+    gallery = Gallery(template, PORTRAITS, STYLES, SIZE)
+    nodes = gallery.graph.nodes
+    done = _run(host, nodes, Timeline({i: gallery.graph.title(i) for i in nodes}), out)
+    folder = out / "sheet"
+    folder.mkdir(exist_ok=True)
+    columns: list[Cells] = [[("", None), *(("portrait", inputs[name]) for name in PORTRAITS)]]
+    for style, saver in gallery.savers.items():
+        label = style.removeprefix("style_").removesuffix(".jpg") if style else "without style"
+        column: Cells = [(label, inputs[style]) if style else ("", None)]
+        for portrait, picture in zip(PORTRAITS, host.client.images(done, saver), strict=True):
+            file = folder / f"{Path(portrait).stem} {label}.png"
+            file.write_bytes(picture)
+            column.append((label, file))
+        columns.append(column)
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _sheet(python: str, out: Path, rows: list[Cells]) -> None:
+    height = 512 if len(rows) == 1 else 2 * SIZE
+    cells = [part for row in rows for part in ("/", *(f"{label}={file or ''}" for label, file in row))]
+    script = Path(__file__).with_name("sheet.py")
+    run([python, script, out / "sheet.png", str(height), *cells], "Making the sheet failed")

@@ -59,10 +59,10 @@ class Graph:
     def set(self, node: str, **inputs: object) -> None:
         self.nodes[node]["inputs"].update(inputs)
 
-    def add(self, original: str, title: str, **inputs: object) -> str:
-        """A copy of a node with other inputs; an input of None is left out."""
+    def add(self, original: str, title: str, of: Graph | None = None, **inputs: object) -> str:
+        """A copy of a node (of another prompt, where one is given) with other inputs; an input of None is left out."""
         new = str(max(int(i) for i in self.nodes if i.isdigit()) + 1)
-        node = copy.deepcopy(self.nodes[original])
+        node = copy.deepcopy((of or self).nodes[original])
         node["inputs"] = {k: v for k, v in {**node["inputs"], **inputs}.items() if v is not None}
         node["_meta"] = {"title": title}
         self.nodes[new] = node

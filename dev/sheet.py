@@ -1,38 +1,46 @@
-"""Put pictures side by side, each with a label. Run with a Python that has Pillow:
-``python sheet.py OUT.png "label=file" ...``
+"""Put pictures on a sheet, each with a label below. Run with a Python that has Pillow:
+``python sheet.py OUT.png HEIGHT "label=file" ... / "label=file" ...``; ``/`` begins a row, ``=`` is an empty place.
 
 All are cropped about their centre to the shape of the last, as the graphs crop what they load.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-HEIGHT, GAP, BAND = 512, 12, 36
+GAP, BAND = 12, 36
+Cell = tuple[str, Image.Image | None]
 
 
-def sheet(pictures: list[tuple[str, Image.Image]]) -> Image.Image:
-    """A white sheet: the pictures in a row, their labels below."""
-    last = pictures[-1][1]
-    size = (round(last.width * HEIGHT / last.height), HEIGHT)
-    scaled = [(label, ImageOps.fit(p, size, Image.Resampling.LANCZOS)) for label, p in pictures]
-    width = sum(p.width for _, p in scaled) + GAP * (len(scaled) + 1)
-    page = Image.new("RGB", (width, HEIGHT + GAP + BAND), "white")
-    draw, font, left = ImageDraw.Draw(page), ImageFont.load_default(size=20), GAP
-    for label, picture in scaled:
-        page.paste(picture, (left, GAP))
-        draw.text((left + picture.width / 2, GAP + HEIGHT + BAND / 2), label, "black", font, anchor="mm")
-        left += picture.width + GAP
+def sheet(rows: list[list[Cell]], height: int) -> Image.Image:
+    """A white sheet of pictures ``height`` pixels high."""
+    last = rows[-1][-1][1]
+    assert last is not None
+    width = round(last.width * height / last.height)
+    across, down = width + GAP, height + GAP + BAND
+    page = Image.new("RGB", (max(map(len, rows)) * across + GAP, len(rows) * down), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=20)
+    for i, row in enumerate(rows):
+        for j, (label, picture) in enumerate(row):
+            left, top = GAP + j * across, GAP + i * down
+            if picture is not None:
+                page.paste(ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS), (left, top))
+            draw.text((left + width / 2, top + height + BAND / 2 - GAP / 2), label, "black", font, anchor="mm")
     return page
 
 
-def main(arguments: list[str]) -> None:
-    pairs = [argument.split("=", 1) for argument in arguments[1:]]
-    opened = [(label, ImageOps.exif_transpose(Image.open(file)).convert("RGB")) for label, file in pairs]
-    sheet(opened).save(arguments[0])
+def _cell(argument: str) -> Cell:
+    label, file = argument.split("=", 1)
+    return label, ImageOps.exif_transpose(Image.open(file)).convert("RGB") if file else None
+
+
+def main(out: str, height: str, *cells: str) -> None:
+    rows = [list(row) for slash, row in itertools.groupby(cells, "/".__eq__) if not slash]
+    sheet([[_cell(cell) for cell in row] for row in rows], int(height)).save(out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

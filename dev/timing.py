@@ -8,6 +8,8 @@ import sys
 from .client import Event
 from .report import say
 
+SHORT = 0.05  # seconds: not worth a line
+
 
 class Timeline:
     """Follows a run: when each node began and ended, and when each of its steps was done."""
@@ -45,6 +47,8 @@ class Timeline:
         if node := self.running:
             self.running = None
             self.ended[node] = time
+            if self.seconds(node) < SHORT:
+                return
             steps = f" ({len(self.steps[node])} steps)" if node in self.steps else ""
             start = "\r" if sys.stdout.isatty() else ""
             say(f"{start}  {self._title(node)}: {self.seconds(node):.1f} s{steps}")
