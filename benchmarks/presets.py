@@ -29,7 +29,7 @@ demo model has two, so that *high-res decoder* and *decoder* are the same there.
 `python3 dev.py bench presets --out docs`.
 
 Self-attention is `A(Q, K, V) = softmax(Q K^T / sqrt(d)) V`; `c` is the portrait, `s` the style, no index the running
-image. A picture costs {steps} evaluations after the inversion, also where two attentions are computed; ZePo skips half.
+image. A picture costs 20 evaluations after the inversion, also where two attentions are computed; ZePo skips half.
 
 ![all methods on one portrait and two styles](images/presets.jpg)
 

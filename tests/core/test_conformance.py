@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,7 @@ def test_the_formula_of_attention_is_the_network_s():
 def test_the_page_of_methods_shows_every_one():
     """docs/presets.md is made of METHODS; a new method needs a new page."""
     text = (DOCS / "presets.md").read_text(encoding="utf-8")
+    assert text == runpy.run_path(str(DOCS.parent / "benchmarks" / "presets.py"))["page"](METHODS)
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(METHODS)
     pictures = re.findall(r"\]\((images/[^)]+)\)", text)
     assert len(pictures) == len(METHODS) + 1
