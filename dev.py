@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=8188)
 
     bench = commands.add_parser("bench", parents=[common], help="benchmarks; without a name, list them")
-    bench.add_argument("name", nargs="?", metavar="cost|quality|styles|presets|colors")
+    bench.add_argument("name", nargs="?", metavar="cost|quality|presets|colors")
     bench.add_argument("--out", type=Path, default=Path("out"), metavar="DIR")
 
     commands.add_parser("lint", parents=[common], help="ruff, pyright, imports")

@@ -1,4 +1,4 @@
-"""Draws this folder's rendered pictures: a portrait, and portraits in one style each. Needs numpy, scipy, Pillow.
+"""Draws this folder's rendered pictures: portraits, and others in one style each. Needs numpy, scipy, Pillow.
 
 python3 assets/make_pictures.py
 """
@@ -19,7 +19,7 @@ from demo.render.fields import Field  # noqa: E402
 from demo.render.styles import apply, style  # noqa: E402
 
 SIZE = 512
-PERSON = 2_000_052  # held out from the demo model's training
+PEOPLE = {"woman": 2_000_052, "man": 2_000_054}  # seeds, held out from the demo model's training
 STYLES = {  # kind: (seed of the portrait, seed of the style)
     "oil": (7005, 9004),
     "watercolor": (7004, 9003),
@@ -33,8 +33,9 @@ STYLES = {  # kind: (seed of the portrait, seed of the style)
 
 
 def main() -> None:
-    """Write rendered_portrait.jpg, and style_<kind>.jpg for every kind."""
-    _save("rendered_portrait", render(scene(PERSON), SIZE)[0])
+    """Write rendered_<name>.jpg for every person and style_<kind>.jpg for every kind."""
+    for name, seed in PEOPLE.items():
+        _save(f"rendered_{name}", render(scene(seed), SIZE)[0])
     for kind, (person, look) in STYLES.items():
         _save(f"style_{kind}", apply(style(look, kind), render(scene(person), SIZE)[0]))
 

@@ -19,10 +19,10 @@ from .timing import Timeline, table
 PROMPTS = ROOT / "tests" / "prompts"
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 REMEDY = "The server's log is in {log}."
-# What the demo shows of itself. At 160 px the strokes that the demo model draws are still as wide as it learned them.
-PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg", "rendered_portrait.jpg")
+# What the demo shows of itself, near the size at which its model was trained.
+PORTRAITS = ("portrait_astronaut.jpg", "portrait_hopper.jpg", "rendered_woman.jpg", "rendered_man.jpg")
 STYLES = ("style_woodcut.jpg", "style_oil.jpg", "style_pastel.jpg", "style_neon.jpg")
-SIZE = 160
+SIZE = 144
 Cells = list[tuple[str, Path | None]]  # a row of the sheet: labels and pictures
 
 
@@ -66,9 +66,7 @@ def demo(options: argparse.Namespace) -> int:
             (out / f"{picture}.png").write_bytes(host.client.images(done, node)[0])
         if options.content or options.style or options.checkpoint:
             back, result = out / "reconstruction.png", out / "result.png"
-            rows: list[Cells] = [
-                [("content", content), ("style", style), ("without style", back), ("result", result)]
-            ]
+            rows = [[("content", content), ("style", style), ("without style", back), ("result", result)]]
         else:
             say(f"run {len(PORTRAITS)} portraits in {len(STYLES)} styles")
             rows = _gallery(host, options.steps, out, inputs)

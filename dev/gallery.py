@@ -21,31 +21,32 @@ class Gallery:
         loader = template.one("MagicStyle_DemoModel")
         self.graph = Graph({loader: template.nodes[loader]}, "the gallery")
         images = {f"images.image{i}": self._picture(name) for i, name in enumerate(portraits)}
-        self._content = self._bank("portraits", self._add("BatchImagesNode", "Batch Images", "Portraits", **images))
+        self._content = self._bank("portraits", self._add("BatchImagesNode", "Portraits", **images))
         self.savers: dict[str | None, str] = {}
         self.savers[None] = self._branch("without style", [loader, 0], None, color="none")
         for name in styles:
             style = self._bank(name, self._picture(name))
             banks = {"content_bank": self._content, "style_bank": style}
-            model = self._add("MagicStyle_FFA", "FFA Attention Patch", f"Fuse with {name}", **banks)
+            model = self._add("MagicStyle_FFA", f"Fuse with {name}", **banks)
             self.savers[name] = self._branch(name, model, style)
 
-    def _add(self, kind: str, original: str, title: str, **inputs: object) -> Link:
-        node = self.graph.add(self._template.one(kind, original), title, self._template, **inputs)
-        return [node, 0]
+    def _add(self, kind: str, title: str, **inputs: object) -> Link:
+        """A copy of the template's first node of this kind; what differs between several is set anew."""
+        original = next(i for i, node in self._template.nodes.items() if node["class_type"] == kind)
+        return [self.graph.add(original, title, self._template, **inputs), 0]
 
     def _picture(self, name: str) -> Link:
-        loaded = self._add("LoadImage", "Content", f"Load {name}", image=name)
+        loaded = self._add("LoadImage", f"Load {name}", image=name)
         sides = {"width": self._size, "height": self._size}
-        return self._add("ImageScale", "Portrait size", f"Size of {name}", image=loaded, **sides)
+        return self._add("ImageScale", f"Size of {name}", image=loaded, **sides)
 
     def _bank(self, name: str, image: Link) -> Link:
-        encoded = self._add("VAEEncode", "Encode portraits", f"Encode {name}", pixels=image)
-        return self._add("MagicStyle_Invert", "DDIM Inversion", f"Invert {name}", latent=encoded)
+        encoded = self._add("VAEEncode", f"Encode {name}", pixels=image)
+        return self._add("MagicStyle_Invert", f"Invert {name}", latent=encoded)
 
     def _branch(self, name: str, model: Link, style: Link | None, **look: object) -> str:
         look |= {"content_bank": self._content, "style_bank": style}
-        sampled = self._add(SAMPLER, "Fused Sampler (FFF)", f"Sample {name}", model=model, **look)
-        decoded = self._add(DECODE, "VAE Decode", f"Decode {name}", samples=sampled)
-        saved, _ = self._add(SAVE, "Result", f"Save {name}", images=decoded, filename_prefix="gallery")
+        sampled = self._add(SAMPLER, f"Sample {name}", model=model, **look)
+        decoded = self._add(DECODE, f"Decode {name}", samples=sampled)
+        saved, _ = self._add(SAVE, f"Save {name}", images=decoded, filename_prefix="gallery")
         return str(saved)

@@ -1,22 +1,17 @@
 """The quality benchmark's own laws: what its measures see and what they do not, its pairs, its baselines."""
 
-import weakref
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from demo.quality import classifiers
 from demo.quality import pairs as pairing
 from demo.quality.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
 from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
-from demo.quality.methods import Row, Setting
 from demo.quality.pairs import Pair, pairs, photographs
 from demo.quality.sheet import sheet
-from demo.quality.statistics import interval, paired
-from demo.quality.study import Study
 from demo.render import render, scene
 from demo.render.styles import KINDS, apply, style
 
@@ -208,47 +203,6 @@ def test_photographs_are_squares_in_range():
         assert 0 <= image.min() < image.max() <= 1
 
 
-# Statistics
-
-
-def test_intervals_cover_the_mean_about_as_often_as_they_say():
-    r = np.random.default_rng(1)
-    groups = np.repeat(np.arange(12), 7)
-    by_group = alone = 0
-    for _ in range(150):
-        values = 3 + r.normal(size=12)[groups] + 0.3 * r.normal(size=84)  # people differ, their pictures hardly do
-        _, low, high = interval(values, groups)
-        by_group += low <= 3 <= high
-        _, low, high = interval(values)
-        alone += low <= 3 <= high
-    assert 0.85 <= by_group / 150 <= 0.99
-    assert alone / 150 < 0.7  # single values are not independent here
-
-
-def test_intervals_are_deterministic_and_hold_the_mean():
-    values = np.arange(20.0)
-    assert interval(values) == interval(values)
-    mean, low, high = interval(values, [str(i % 5) for i in range(20)])
-    assert mean == pytest.approx(9.5)
-    assert low < mean < high
-    assert interval(np.full(6, 2.0)) == (2.0, 2.0, 2.0)
-
-
-def test_paired_differences_see_more_than_single_means():
-    r = np.random.default_rng(2)
-    base = 5 * r.normal(size=60)
-    mean, low, high = paired(base + 0.5 + 0.1 * r.normal(size=60), base)
-    assert 0.4 < low < mean < high < 0.6
-    with pytest.raises(ValueError, match="pairs"):
-        paired([1.0, 2.0], [1.0])
-
-
-@pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0, 2.0], [0])])
-def test_intervals_refuse_what_they_cannot_judge(values, groups):
-    with pytest.raises(ValueError, match="Expected"):
-        interval(values, groups)
-
-
 # Classifiers (their training takes minutes and is no test)
 
 
@@ -277,35 +231,3 @@ def test_a_sheet_shows_every_picture(tmp_path):
     assert {0, 102, 204, 51} <= seen
     with pytest.raises(ValueError, match="2 pictures in each row"):
         sheet(["a", "b"], [colors[:3]], tmp_path / "bad.png")
-
-
-class BanksOnly:
-    """Stands for the network: banks of nothing, and how many of them are in memory."""
-
-    class Bank:
-        pass
-
-    def __init__(self):
-        self.banks = weakref.WeakSet()
-        self.inversions = 0
-
-    def invert(self, images, steps):
-        self.inversions += 1
-        bank = self.Bank()
-        self.banks.add(bank)
-        return bank
-
-    def stylize(self, content, patches, style, **look):
-        return torch.zeros(12, 3, 8, 8)
-
-
-def test_a_study_holds_the_banks_of_one_set_of_references(tmp_path):
-    """One bank of contents and one for each group's references, inverted once; recoloured contents go at once."""
-    network, gray = BanksOnly(), np.random.default_rng(0).random((8, 8, 3), np.float32)
-    study = Study(network, [Pair(i % 12, KINDS[0], gray, gray, gray, gray) for i in range(36)], None, tmp_path)
-    for references in ("aligned", "misaligned"):
-        for _ in range(2):
-            study.images(Row("plain", Setting()), references)
-        study.images(Row("recoloured", Setting(recolor=True)), references)
-        assert len(network.banks) == 1 + 3
-    assert network.inversions == 1 + 2 * (3 + 3)
