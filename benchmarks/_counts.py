@@ -1,22 +1,26 @@
-"""Evaluations of the network, counted while the nodes run, and bytes, counted from shapes."""
+"""What is counted: evaluations of the network and calls between files while the nodes run, and bytes, from shapes."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 
 import torch
 from _figures import Figure, exactly
+from _host import ROOT
 from _nodes import fuse, invert, invert_one, sample
 from _subjects import Subject
+from magicstyle.magicstyle_core.bank.recording import CapturePlan
 from magicstyle.magicstyle_core.layers import LayerSelection
-from magicstyle.magicstyle_core.recording import CapturePlan
 from magicstyle.magicstyle_core.schedule import ascending
-from magicstyle.nodes import host, models
+from magicstyle.nodes.host import host, models
 from magicstyle.nodes.inversion import END_PERCENT
 
 STEPS = 20
+PACK = str(ROOT / "magicstyle_core"), str(ROOT / "nodes")
 
 
 @dataclass
@@ -50,11 +54,47 @@ def evaluation_figures(subject: Subject, steps: int) -> list[Figure]:
         content = invert_one(subject, subject.content, steps)
         sample(fuse(subject.model, content, style), content, style)
     with evaluations(subject) as retune:
-        sample(fuse(subject.model, content, style, alpha=0.8, beta=0.2), content, style)
+        sample(fuse(subject.model, content, style, beta=0.2), content, style)
     return [
         figure("from scratch, 3N+2", scratch, 3 * steps + 2),
         figure("style cached, 2N+1", cached, 2 * steps + 1),
-        figure("another alpha, N", retune, steps),
+        figure("another beta, N", retune, steps),
+    ]
+
+
+@dataclass
+class Moves:
+    """Python calls between functions of the pack that lie in different files, and the files that were visited."""
+
+    count: int = 0
+    files: set[str] = field(default_factory=set)
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        file, caller = frame.f_code.co_filename, frame.f_back
+        if event == "call" and file.startswith(PACK):
+            self.files.add(file)
+            before = caller.f_code.co_filename if caller else ""
+            self.count += before != file and before.startswith(PACK)
+
+
+def move_figures(subject: Subject) -> list[Figure]:
+    """Moves during one fused layer, from the end of the norm before its self-attention to that attention's end."""
+    content, style = invert(subject, steps=1)
+    fused, moves = fuse(subject.model, content, style), Moves()
+    block = subject.transformer(content.layers[-1].key)
+    hooks = [
+        block.norm1.register_forward_hook(lambda *_: sys.setprofile(moves)),
+        block.attn1.register_forward_hook(lambda *_: sys.setprofile(None)),
+    ]
+    try:
+        sample(fused, content, style)
+    finally:
+        sys.setprofile(None)
+        for hook in hooks:
+            hook.remove()
+    return [
+        Figure(subject.name, "calls from file to file in a fused layer", moves.count, most=12),
+        Figure(subject.name, "files that a fused layer runs through", len(moves.files), most=6),
     ]
 
 

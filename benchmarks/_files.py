@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from _figures import Figure
 from _timing import take_turns
-from magicstyle.magicstyle_core.bank import FeatureBank, ModelFingerprint, Trajectory
-from magicstyle.magicstyle_core.features import PackedFeature
+from magicstyle.magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
+from magicstyle.magicstyle_core.bank.features import PackedFeature
+from magicstyle.magicstyle_core.bank.serialization import load_bank, save_bank
+from magicstyle.magicstyle_core.bank.storage import MemoryStore, Place
+from magicstyle.magicstyle_core.bank.trajectory import Trajectory
 from magicstyle.magicstyle_core.layers import AttentionLayer, LayerKey
-from magicstyle.magicstyle_core.serialization import load_bank, save_bank
-from magicstyle.magicstyle_core.storage import MemoryStore, Place
 
 BYTES = 500_000_000
 SIDE = 64  # of the latent of a picture of 512 pixels
@@ -31,7 +32,7 @@ def file_figures(folder: Path, rounds: int) -> list[Figure]:
         block = os.urandom(CHUNK)
         plain.touch()
 
-        def write() -> None:  # beside the file that it replaces, as saving does
+        def write() -> None:  # under another name first, as saving does
             temporary = plain.with_suffix(".tmp")
             with temporary.open("wb", buffering=0) as file:
                 for start in range(0, size, CHUNK):
@@ -39,18 +40,19 @@ def file_figures(folder: Path, rounds: int) -> list[Figure]:
                 os.fsync(file.fileno())
             temporary.replace(plain)
 
+        def save() -> None:
+            saved.unlink()
+            save_bank(bank, saved)
+
         def load() -> None:
             _forget(saved)
             loaded = load_bank(saved)
-            for place in _places(loaded):
-                loaded.stored(*place)
+            for step in sorted(set(loaded.kept_for.values())):
+                features = loaded.store.at(step)
+                for layer in loaded.layers:
+                    features[layer.key]
 
-        variants = {
-            "write": write,
-            "save": lambda: save_bank(bank, saved, overwrite=True),
-            "read": lambda: _read(plain),
-            "load": load,
-        }
+        variants = {"write": write, "save": save, "read": lambda: _read(plain), "load": load}
         times = take_turns(variants, rounds, time.perf_counter)
     rate = size / 1e6 / times.median("write"), size / 1e6 / times.median("read")
     return [
@@ -74,10 +76,6 @@ def _bank() -> FeatureBank:
     way = Trajectory(torch.linspace(0, 14, steps + 1), torch.randn(steps + 1, 1, 4, SIDE, SIDE))
     model = ModelFingerprint("SD15", "eps", 320, 768, 16)
     return FeatureBank(way, model, store, tuple(layers), {step: step for step in range(1, steps + 1)})
-
-
-def _places(bank: FeatureBank) -> list[Place]:
-    return [Place(step, layer.key) for step in sorted(set(bank.kept_for.values())) for layer in bank.layers]
 
 
 def _read(path: Path) -> None:

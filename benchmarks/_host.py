@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,5 +38,16 @@ def load_pack(gpu: bool = False) -> ModuleType:
 
 def defaults(node: Any, **changes: object) -> dict[str, object]:
     """A node's widgets as it shows them, with some changed."""
-    fields = node.define_schema().inputs
-    return {field.id: field.default for field in fields if getattr(field, "default", None) is not None} | changes
+    return _shown(node.define_schema().inputs) | changes
+
+
+def _shown(fields: Sequence[Any]) -> dict[str, object]:
+    """Values of widgets; one that brings inputs of its own has those of its first option with it, as in a run."""
+    values: dict[str, object] = {}
+    for field in fields:
+        first = next(iter(getattr(field, "options", None) or ()), None)
+        if hasattr(first, "inputs"):
+            values[field.id] = {field.id: first.key, **_shown(first.inputs)}
+        elif getattr(field, "default", None) is not None:
+            values[field.id] = field.default
+    return values

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from _nodes import invert, sample
 from _subjects import Subject
-from magicstyle.nodes import models
+from magicstyle.nodes.host import models
 from torch import Tensor
 
 ALPHA, BETA = 0.8, 0.2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from _host import defaults
 from _subjects import Subject
-from magicstyle.magicstyle_core.bank import FeatureBank
+from magicstyle.magicstyle_core.bank.bank import FeatureBank
+from magicstyle.magicstyle_core.methods import METHODS, Method
 from magicstyle.nodes.fusion import FFAAttentionPatch
 from magicstyle.nodes.inversion import ContentStyleInversion, DDIMInversion
 from magicstyle.nodes.sampling import FusedSampler
@@ -25,12 +26,19 @@ def _own(subject: Subject, steps: int) -> dict[str, object]:
     return {"steps": steps, "layers": subject.layers, "storage": "cpu"}
 
 
-def fuse(model, content: FeatureBank, style: FeatureBank, **changes):
-    """The model with the patch; by default with matched queries."""
-    return FFAAttentionPatch.execute(model, content, style, **defaults(FFAAttentionPatch, **changes)).args[0]
+def dials_of(method: Method) -> dict[str, float | str]:
+    """Its dials at the values that its authors published."""
+    return {dial.name: dial.default for dial in method.dials}
 
 
-def sample(model, content: FeatureBank, style: FeatureBank | None = None, **changes):
-    """Samples ``(B,C,H,W)`` of the way back."""
-    settings = defaults(FusedSampler, **changes)
+def fuse(model, content: FeatureBank, style: FeatureBank, method: str = "MagicStyle", **dials: float):
+    """The model with the patches of a method; the default has matched queries."""
+    chosen = {"method": method, **dials_of(METHODS[method]), **dials}
+    settings = defaults(FFAAttentionPatch, method=chosen, content_bank=content)
+    return FFAAttentionPatch.execute(model, style, **settings).args[0]
+
+
+def sample(model, content: FeatureBank, style: FeatureBank | None = None):
+    """Samples ``(B,C,H,W)`` of the way back, with the look of the method on the model."""
+    settings = defaults(FusedSampler)
     return FusedSampler.execute(model, content, style_bank=style, **settings).args[0]["samples"]

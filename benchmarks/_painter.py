@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from _host import defaults
-from magicstyle.magicstyle_core.bank import FeatureBank
-from magicstyle.magicstyle_core.methods import Method
+from _nodes import fuse, sample
+from magicstyle.magicstyle_core.bank.bank import FeatureBank
 from magicstyle.nodes.demo_model import LoadDemoModel
-from magicstyle.nodes.fusion import FFAAttentionPatch
 from magicstyle.nodes.inversion import DDIMInversion
-from magicstyle.nodes.sampling import FusedSampler
 from PIL import Image
 
 Picture = np.ndarray  # (S, S, 3) in 0..1
@@ -35,10 +33,7 @@ class Painter:
         latent = {"samples": self.vae.encode(torch.from_numpy(picture)[None])}
         return DDIMInversion.execute(self.model, latent, **defaults(DDIMInversion, layers="all")).args[0]
 
-    def stylize(self, content: FeatureBank, style: FeatureBank, rule: Method | None = None) -> Picture:
+    def stylize(self, content: FeatureBank, style: FeatureBank, method: str) -> Picture:
         """The content in the manner of the style."""
-        settings = defaults(FFAAttentionPatch, rule=rule)
-        (patched,) = FFAAttentionPatch.execute(self.model, content, style, **settings).args
-        settings = defaults(FusedSampler, rule=rule)
-        (latent,) = FusedSampler.execute(patched, content, style_bank=style, **settings).args
-        return self.vae.decode(latent["samples"])[0].numpy()
+        samples = sample(fuse(self.model, content, style, method), content, style)
+        return self.vae.decode(samples)[0].numpy()

@@ -17,6 +17,7 @@ from pathlib import Path
 from _figures import Figure
 from _literal import Literal
 from _nodes import fuse, invert, sample
+from _steps import STORED
 from _subjects import Subject
 
 PROCESS = Path("/proc/self")
@@ -109,7 +110,7 @@ def memory_figures(subject: Subject, steps: int) -> list[Figure]:
         plain_two = least(lambda: invert(subject, steps, **{**whole, "layers": "none"}))
         capture = least(lambda: invert(subject, steps, **whole, storage="disk"))
         content, style = invert(subject, steps, **whole, storage="disk")
-        fused, default = (fuse(subject.model, content, style, queries=queries) for queries in ("stored", "matched"))
+        fused, default = fuse(subject.model, content, style, STORED), fuse(subject.model, content, style)
         plain = least(lambda: sample(subject.model, content))
         stored = least(lambda: sample(fused, content))
         matched = least(lambda: sample(default, content))
@@ -133,7 +134,7 @@ def memory_figures(subject: Subject, steps: int) -> list[Figure]:
 
 def _portrait(subject: Subject, steps: int, whole: dict) -> None:
     content, style = invert(subject, steps, **whole, storage="cpu")
-    sample(fuse(subject.model, content, style, queries="stored"), content)
+    sample(fuse(subject.model, content, style, STORED), content)
 
 
 def _literal_portrait(subject: Subject, steps: int) -> None:

@@ -11,8 +11,8 @@ from _literal import Literal
 from _nodes import fuse, invert, invert_one, sample
 from _subjects import Subject
 from _timing import Times, take_turns
-from magicstyle.magicstyle_core.layers import LayerKey
 
+STORED = "MagicStyle, as published"  # the method whose queries need no attention of their own
 WHOLE = 20  # steps of the portrait that is reckoned up from single steps
 
 
@@ -29,7 +29,7 @@ def step_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
         figure("fused step (stored queries) / plain step", "stored", "plain", 1.05),
         figure("fused step (matched queries, the default) / plain step", "matched", "plain"),
         figure("content + style in one batch / two inversions", "capture", "apart"),
-        figure("live step / plain step", "live", "plain"),
+        figure("recompute step / plain step", "recompute", "plain"),
         figure("fused step if its attention were read, not computed / fused step (stored)", "skipped", "stored"),
         figure("capture step, ours / literal", "capture", "literal capture"),
         figure("fused step (stored), ours / literal", "stored", "literal fused"),
@@ -41,8 +41,8 @@ def step_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
 def _variants(subject: Subject, steps: int) -> dict[str, Callable[[], object]]:
     whole = {"method": "ddim", "scheduler": "simple", "end_percent": 1.0}
     content, style = invert(subject, steps, **whole)
-    live = fuse(subject.model, *invert(subject, steps, **whole, storage="live"), queries="stored")
-    stored = fuse(subject.model, content, style, queries="stored")
+    recomputed = fuse(subject.model, *invert(subject, steps, **whole, storage="recompute"), STORED)
+    stored = fuse(subject.model, content, style, STORED)
     matched = fuse(subject.model, content, style)
     literal = Literal(subject, steps)
     literal.invert()
@@ -56,7 +56,7 @@ def _variants(subject: Subject, steps: int) -> dict[str, Callable[[], object]]:
         "stored": lambda: sample(stored, content),
         "matched": lambda: sample(matched, content),
         "skipped": skip.sample,
-        "live": lambda: sample(live, content),
+        "recompute": lambda: sample(recomputed, content),
         "literal capture": literal.invert,
         "literal fused": literal.sample,
     }
@@ -84,8 +84,7 @@ class Skipped:
 
     def __init__(self, subject: Subject, fused, bank) -> None:
         self._model, self._bank = subject.model, bank
-        unet = self._model.get_model_object("diffusion_model")
-        self._modules = [attention_of(unet, layer.key) for layer in bank.layers]
+        self._modules = [subject.transformer(layer.key).attn1 for layer in bank.layers]
         self._kept: list[torch.Tensor] = []
         hooks = [module.register_forward_hook(self._keep) for module in self._modules]
         sample(fused, bank)
@@ -108,12 +107,3 @@ class Skipped:
         finally:
             for module in self._modules:
                 del module.forward
-
-
-def attention_of(unet: torch.nn.Module, key: LayerKey) -> torch.nn.Module:
-    """The self-attention at an address."""
-    parts = unet.middle_block if key.block == "middle" else getattr(unet, f"{key.block}_blocks")[key.index]
-    transformer = next(part for part in parts if hasattr(part, "transformer_blocks"))
-    return transformer.transformer_blocks[key.depth].attn1
-
-

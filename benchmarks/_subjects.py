@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from magicstyle.magicstyle_core.layers import LayerKey
 from magicstyle.nodes.demo_model import LoadDemoModel
 from PIL import Image
 
@@ -46,6 +47,12 @@ class Subject:
     def size(self) -> tuple[int, int]:
         """Latent size ``(H, W)``."""
         return tuple(self.content["samples"].shape[2:])
+
+    def transformer(self, key: LayerKey) -> torch.nn.Module:
+        """The block that has the self-attention ``attn1`` of an address."""
+        unet = self.model.get_model_object("diffusion_model")
+        parts = unet.middle_block if key.block == "middle" else getattr(unet, f"{key.block}_blocks")[key.index]
+        return next(part for part in parts if hasattr(part, "transformer_blocks")).transformer_blocks[key.depth]
 
     def batch(self, count: int) -> Subject:
         """The same with ``count`` portraits."""

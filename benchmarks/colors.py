@@ -7,34 +7,27 @@ all ways, and the picture of the README.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from _host import ROOT, load_pack
 from PIL import Image, ImageOps
+from truth.classical import monge_kantorovich
+from truth.classifiers import train
+from truth.curves import monotone
+from truth.measures import directions, gradient_ssim, lab, patch_distance, texture_distance
+from truth.methods import DEFAULT, Row, Setting, at_style_strength
+from truth.pairs import IDENTITIES, pairs
+from truth.report import FORMAT, SLACK
+from truth.sheet import sheet
+from truth.study import Study, pictures, planes
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from demo.network import DEMO, Network  # noqa: E402
-from demo.quality.classical import monge_kantorovich  # noqa: E402
-from demo.quality.classifiers import train  # noqa: E402
-from demo.quality.curves import monotone  # noqa: E402
-from demo.quality.measures import directions, gradient_ssim, lab, patch_distance, texture_distance  # noqa: E402
-from demo.quality.methods import DEFAULT, Row, at_style_strength  # noqa: E402
-from demo.quality.pairs import IDENTITIES, pairs  # noqa: E402
-from demo.quality.report import FORMAT, SLACK  # noqa: E402
-from demo.quality.sheet import sheet  # noqa: E402
-from demo.quality.study import Study  # noqa: E402
-from demo.render.fields import Field  # noqa: E402
-from demo.render.styles import KINDS  # noqa: E402
-from magicstyle_core.chroma import keep_colors  # noqa: E402
-from magicstyle_core.color import transport  # noqa: E402
-from magicstyle_core.ddim import sample  # noqa: E402
-from magicstyle_core.texture import TextureSwap  # noqa: E402
+from demo.network import DEMO, Network
+from demo.render.fields import Field
+from demo.render.styles import KINDS
+from magicstyle_core.sampling.color import transport
+from magicstyle_core.sampling.fff import FeatureFusionForward
 
 DIAL = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 STYLED = "`color` match (the style's colours)"
@@ -61,19 +54,21 @@ def dial(work: Study, references: str) -> list[str]:
     return lines
 
 
-def on_latents(work: Study, pieces: float) -> list[Field]:
-    """Finished latents transported to the portraits'; pieces laid in the style's colours by `pieces`."""
+@torch.no_grad()
+def on_latents(work: Study, setting: Setting) -> list[Field]:
+    """Finished latents transported to the portraits'.
+
+    A setting of colour "match", whose pieces come in the style's colours, has transported them to the style's before.
+    """
     drawn: list[Field] = []
     for first in range(0, len(work.pairs), IDENTITIES):
         some = work.pairs[first : first + IDENTITIES]
         content = work.network.invert(planes([pair.content for pair in some]), work.steps)
         style = work.network.invert(planes([pair.aligned for pair in some]), work.steps)
-        way, down = content.trajectory, content.trajectory.sigmas.flip(0)
-        denoise = work.network.denoiser(DEFAULT.patches(work.network, content, style))
-        swap = TextureSwap(style.trajectory.latents[0], down, DEFAULT.texture, pieces)
-        with torch.no_grad():
-            x = sample(denoise, way.latents[-1], down, way.residuals_down(way.steps), correct=swap)
-            drawn += pictures(work.network.codec.decode(transport(x, way.latents[0])))
+        way, denoise = content.trajectory, work.network.denoiser(setting.patches(work.network, content, style))
+        forward = FeatureFusionForward(way, style.trajectory, setting.look)
+        x = forward(denoise, way.latents[-1], way.sigmas.flip(0))
+        drawn += pictures(work.network.codec.decode(transport(x, way.latents[0])))
     return drawn
 
 
@@ -83,25 +78,23 @@ def luma(image: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
     return (grey + content - other).clamp(0, 1)
 
 
-def planes(images: Sequence[Field]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(images).astype(np.float32)).permute(0, 3, 1, 2)
+def keep_colors(image: torch.Tensor, content: torch.Tensor) -> torch.Tensor:
+    """What the node Keep Colors does; the pack must be loaded."""
+    from magicstyle.nodes import colors
 
-
-def pictures(images: torch.Tensor) -> list[Field]:
-    return list(images.permute(0, 2, 3, 1).numpy())
+    return colors.keep_colors(image, content, 1.0)
 
 
 def keeping(work: Study) -> dict[str, list[Field]]:
     """Pictures of all ways."""
-    portraits = [pair.content for pair in work.pairs]
-    styled = work.images(Row(STYLED, DEFAULT), "aligned")
-    plain = work.images(Row("none", replace(DEFAULT, color="none")), "aligned")
+    portraits, own = [pair.content for pair in work.pairs], DEFAULT.looking(color="none")
+    styled, plain = (work.images(Row("", setting), "aligned") for setting in (DEFAULT, own))
     return {
         "the portrait itself": portraits,
         STYLED: styled,
         "`color` none": plain,
-        "latent, pieces in the picture's colours": on_latents(work, 0.0),
-        "latent, pieces in the style's colours": on_latents(work, 1.0),
+        "latent, pieces in the picture's colours": on_latents(work, own),
+        "latent, pieces in the style's colours": on_latents(work, DEFAULT),
         "image, Transfer Color (`mkl_lab`)": [monge_kantorovich(*both) for both in zip(styled, portraits, strict=True)],
         "image, YCbCr": pictures(luma(planes(styled), planes(portraits))),
         "image, Lab": pictures(keep_colors(planes(styled), planes(portraits))),
@@ -161,7 +154,7 @@ def shown(network: Network, out: Path, size: int = 192) -> None:
     for portrait, style in SHOWN:
         both = load(f"portrait_{portrait}"), load(f"style_{style}")
         content, reference = (network.invert(planes([picture])) for picture in both)
-        styled = network.stylize(content, DEFAULT.patches(network, content, reference), reference, **DEFAULT.look)
+        styled = network.stylize(content, DEFAULT.patches(network, content, reference), reference, DEFAULT.look)
         rows.append([*both, *pictures(styled), *pictures(keep_colors(styled, planes(both[:1])))])
     sheet(["portrait", "style", "stylized", "colours kept"], rows, out / "keep_colors.jpg")
 
@@ -171,6 +164,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=24)
     options = parser.parse_args()
+    load_pack()
     torch.set_num_threads(1)
     work = Study(Network.load(DEMO), pairs(128, options.pairs), train(64, options.out), options.out / "rows")
     lines = [*kept(work, options.out), *(line for references in SETS for line in ("", *dial(work, references)))]

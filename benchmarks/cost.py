@@ -39,37 +39,38 @@ def main(options: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
-PARTS = ("demo", "presets", "precision", "files", "full", "memory", "growth")
+PARTS = ("demo", "methods", "precision", "files", "full", "memory", "growth")
 
 
 def cpu_figures(options: argparse.Namespace) -> Iterator[list]:
     import _subjects
-    from _counts import byte_figures, evaluation_figures
+    from _counts import byte_figures, evaluation_figures, move_figures
     from _files import file_figures
+    from _methods import method_figures
     from _peak import can_measure, memory_figures
     from _portraits import portrait_figures
     from _precision import precision_figures
-    from _presets import preset_figures
     from _steps import step_figures
 
     demo = _subjects.demo()
     if "demo" in options.only:
         yield evaluation_figures(demo, steps=10)
+        yield move_figures(demo)
         yield step_figures(demo, steps=4, rounds=2 * options.rounds)
         yield portrait_figures(demo, steps=10, rounds=options.rounds)
-    if "presets" in options.only:
-        yield preset_figures(demo, steps=4, rounds=2 * options.rounds)
+    if "methods" in options.only:
+        yield method_figures(demo, steps=4, rounds=2 * options.rounds)
     if "precision" in options.only:
         yield precision_figures(demo, steps=20)
     if "files" in options.only:
         yield file_figures(options.out, options.rounds)
-    if {"full", "memory", "presets"} & set(options.only):
+    if {"full", "memory", "methods"} & set(options.only):
         full = _subjects.sd15(256)
         yield byte_figures(full)
         if "full" in options.only:
             yield step_figures(full, steps=1, rounds=options.rounds)
-        if "presets" in options.only:
-            yield preset_figures(full, steps=1, rounds=options.rounds)
+        if "methods" in options.only:
+            yield method_figures(full, steps=1, rounds=options.rounds)
         if "memory" in options.only and can_measure():
             yield memory_figures(full, steps=3)
 

@@ -121,7 +121,7 @@ def main(out: Path) -> None:
     from magicstyle.magicstyle_core.methods import METHODS
     from PIL import Image
 
-    from demo.quality.sheet import sheet
+    from truth.sheet import sheet
 
     def save(columns, rows, name: str) -> None:
         folder = out / "images"

@@ -12,24 +12,30 @@ import multiprocessing
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import torch
+from truth.classifiers import train
+from truth.measures import psnr
+from truth.methods import Row, dials, rows
+from truth.pairs import IDENTITIES, pairs, photographs
+from truth.plot import Point, tradeoff
+from truth.report import Bound, closing_line, dial_bounds, style_bounds
+from truth.report import table as lines_of
+from truth.sheet import sheet
+from truth.study import Study, planes
+
+from demo.network import DEMO, SMALL, Network
+from demo.render.styles import KINDS
+from magicstyle_core.sampling.ddim import Exact, FixedPoint
 
 SETS = ("aligned", "misaligned")
-_study = None  # of a worker process
+_study: Study | None = None  # of a worker process
 
 
-def study(options: argparse.Namespace):
+def study(options: argparse.Namespace) -> Study:
     """The study that the options describe."""
-    import torch
-
-    from demo.network import Network
-    from demo.quality.classifiers import train
-    from demo.quality.pairs import pairs
-    from demo.quality.study import Study
-
     torch.set_num_threads(1)
     network = Network.load(options.weights)
     return Study(
@@ -42,55 +48,40 @@ def _start(options: argparse.Namespace) -> None:
     _study = study(options)
 
 
-def _measure(job) -> str:
+def _measure(job: tuple[Row, str]) -> str:
     row, references = job
     assert _study is not None
     _study.measure(row, references)
     return f"{row.name}, {references}"
 
 
-def reconstruction(work, size: int) -> list:
+def reconstruction(work: Study, size: int) -> list[Bound]:
     """Bounds of codec and inversion, on rendered portraits and on the photographs."""
-    import numpy as np
-    import torch
-
-    from demo.quality.measures import psnr
-    from demo.quality.pairs import IDENTITIES, photographs
-    from demo.quality.report import Bound
-    from magicstyle_core.ddim import Exact, FixedPoint
-
     bounds = []
     rendered = [pair.content for pair in work.pairs[:IDENTITIES]]
     for name, images, least in (("rendered", rendered, 30), ("photographs", [p for _, p in photographs(size)], 32)):
-        planes = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-        coded = work.network.codec.decode(work.network.codec.encode(planes))
-        error = [psnr(a, b) for a, b in zip(planes.numpy(), coded.numpy(), strict=True)]
+        given = planes(images)
+        coded = work.network.codec.decode(work.network.codec.encode(given))
+        error = [psnr(a, b) for a, b in zip(given.numpy(), coded.numpy(), strict=True)]
         bounds.append(_decibels(f"codec, {name}", error, least))
         for method, floor in ((Exact(), 60), (FixedPoint(1), 44)):
-            back = work.network.stylize(work.network.invert(planes, work.steps, method))
+            back = work.network.stylize(work.network.invert(given, work.steps, method))
             error = [psnr(a, b) for a, b in zip(back.numpy(), coded.numpy(), strict=True)]
             bounds.append(_decibels(f"{method} and back against the codec's picture, {name}", error, floor))
             if method == Exact():
-                again = work.network.stylize(work.network.invert(planes, work.steps, method))
+                again = work.network.stylize(work.network.invert(given, work.steps, method))
                 same = bool(torch.equal(back, again))
                 bounds.append(Bound(f"two runs, {name}", "bit-equal" if same else "different", "bit-equal", same))
     return bounds
 
 
-def _decibels(figure: str, values: list[float], least: float):
-    from demo.quality.report import Bound
-
+def _decibels(figure: str, values: list[float], least: float) -> Bound:
     mean = sum(values) / len(values)
     return Bound(f"{figure}, dB", f"{mean:.1f} ({min(values):.1f} to {max(values):.1f})", f">= {least}", mean >= least)
 
 
-def write(options: argparse.Namespace, table: list, work) -> bool:
+def write(options: argparse.Namespace, table: list[Row], work: Study) -> bool:
     """Table, bounds, plots and sheets of finished rows; True if all bounds are met."""
-    from demo.quality.methods import dials
-    from demo.quality.plot import Point, tradeoff
-    from demo.quality.report import closing_line, dial_bounds, style_bounds
-    from demo.quality.report import table as lines_of
-
     results = {(row.name, s): work.measure(row, s) for row in table for s in row.sets}
     bounds = reconstruction(work, options.size)
     for references in SETS:
@@ -121,15 +112,10 @@ def write(options: argparse.Namespace, table: list, work) -> bool:
     return all(bound.met for bound in bounds)
 
 
-def sheets(options: argparse.Namespace, table: list, work) -> None:
-    """Pictures of the presets: a sheet for each set of references, one pair of every kind of style."""
-    from dataclasses import replace
-
-    from demo.quality.sheet import sheet
-    from demo.render.styles import KINDS
-
+def sheets(options: argparse.Namespace, table: list[Row], work: Study) -> None:
+    """Pictures of the methods at their defaults: a sheet for each set of references, one pair of every kind of style."""
     few = replace(work, pairs=work.pairs[: len(KINDS)])
-    shown = [row for row in table if row.preset]
+    shown = [row for row in table if row.default]
     for references in SETS:
         drawn = [few.images(row, references) for row in shown]
         rows = [
@@ -141,9 +127,6 @@ def sheets(options: argparse.Namespace, table: list, work) -> None:
 
 
 def main() -> int:
-    from demo.network import DEMO, SMALL
-    from demo.quality.methods import rows
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--small", action="store_true", help="the small weights at 64 px instead of the demo's at 128")

@@ -2,7 +2,7 @@
 
     network = Network.load(DEMO)
     content, style = network.invert(portraits), network.invert(pictures)
-    images = network.stylize(content, [FusionPatch(FeatureFusion(), content, style, network.layers)], style)
+    images = network.stylize(content, [network.patch(FeatureFusion(), content, style)], style)
 
 Evaluation, the truth benchmark and the quality test stand on it: batches of many pairs run through it faster
 than through a server, and everything that decides the picture is the code that the nodes run.
@@ -10,29 +10,27 @@ than through a server, and everything that decides the picture is the code that 
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from magicstyle_core.attention import CapturePatch, FusionPatch
-from magicstyle_core.bank import FeatureBank, ModelFingerprint
-from magicstyle_core.branches import with_forward
-from magicstyle_core.color import adain, transport
-from magicstyle_core.ddim import Denoiser, Exact, InversionMethod, sample
+from magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.fusion.attention import CapturePatch, ForwardPass, FusionPatch, Patch
+from magicstyle_core.fusion.base import FusionRule
 from magicstyle_core.layers import LayerSelection
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.sampling.ddim import Denoiser, Exact, InversionMethod
+from magicstyle_core.sampling.fff import FeatureFusionForward, Look
 from magicstyle_core.schedule import SigmaWindow, vp_from_ve
-from magicstyle_core.texture import TextureSwap
 
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
 from .train.objectives import Codec
-from .train.unet import DemoUNet
+from .train.unet import DemoUNet, Hooks
 
 FOLDER = Path(__file__).parent
 EXACT = Exact()
@@ -40,7 +38,6 @@ DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
 _SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
 KEPT = SigmaWindow(end=float(_SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
-_PROMPT = uuid.UUID(int=0)  # one conditioning, always the same
 
 
 def schedule(steps: int) -> Tensor:
@@ -71,17 +68,20 @@ class Network:
         """All self-attention layers."""
         return LayerSelection(self.unet.attention_layers())
 
-    def denoiser(self, patches: Sequence[Callable] = ()) -> Denoiser:
-        """The network with patches before self-attention (`attn1_patch`)."""
+    def denoiser(self, patches: Sequence[Patch] = ()) -> Denoiser:
+        """The network with patches before self-attention."""
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             timestep = (_SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
-            rows = {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
-            options = with_forward({"patches": {"attn1_patch": patches}, **rows})
             z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
-            return x - sigma[:, None, None, None] * self.unet(z, timestep, options if patches else None)
+            hooks = Hooks(patches, _forward_pass(float(sigma[0]), patches)) if patches else None
+            return x - sigma[:, None, None, None] * self.unet(z, timestep, hooks)
 
         return denoise
+
+    def patch(self, rule: FusionRule, content: FeatureBank, style: FeatureBank, **settings: Any) -> FusionPatch:
+        """A rule on two banks, at all layers unless `settings` say otherwise."""
+        return FusionPatch(rule, {"content": content, "style": style}, **{"layers": self.layers, **settings})
 
     @torch.no_grad()
     def invert(self, images: Tensor, steps: int = 20, method: InversionMethod = EXACT) -> FeatureBank:
@@ -97,22 +97,16 @@ class Network:
         self,
         content: FeatureBank,
         patches: Sequence[FusionPatch] = (),
-        colors: FeatureBank | None = None,
-        color: Literal["match", "adain", "none"] = "match",
-        detail: float = 1.0,
-        color_strength: float = 1.0,
-        texture: float = 0.0,
+        style: FeatureBank | None = None,
+        look: Look = Look(texture=0.0),
     ) -> Tensor:
-        """Images on the way back from the content's noise, colours and pieces those of `colors`: the Fused Sampler."""
-        way, reference = content.trajectory, None if colors is None else colors.trajectory.latents
-        x = way.latents[-1].to(self.device)
-        if color == "adain" and reference is not None:
-            x = adain(x, reference[-1], color_strength)
-        denoise = self.denoiser(patches)
-        down = way.sigmas.flip(0).to(self.device)
-        colors = 0.0 if color == "none" else color_strength
-        swap = None if reference is None else TextureSwap(reference[0], down, texture, colors)
-        x = sample(denoise, x, down, way.residuals_down(way.steps), detail, correct=swap)
-        if color == "match" and reference is not None:
-            x = transport(x, reference[0], color_strength)
-        return self.codec.decode(x)
+        """Images on the way back from the content's noise, colours and pieces those of `style`: the Fused Sampler."""
+        way, reference = content.trajectory, None if style is None else style.trajectory
+        sigmas = way.sigmas.flip(0).to(self.device)
+        forward = FeatureFusionForward(way, reference, look)
+        return self.codec.decode(forward(self.denoiser(patches), way.latents[-1].to(self.device), sigmas))
+
+
+def _forward_pass(sigma: float, patches: Sequence[Patch]) -> ForwardPass:
+    acting = {patch: patch.at(sigma) for patch in patches if isinstance(patch, FusionPatch)}
+    return ForwardPass(sigma, {patch: found for patch, found in acting.items() if found is not None})

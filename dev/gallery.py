@@ -23,7 +23,7 @@ class Gallery:
         images = {f"images.image{i}": self._picture(name) for i, name in enumerate(portraits)}
         self._content = self._bank("portraits", self._add("BatchImagesNode", "Portraits", **images))
         self.savers: dict[str | None, str] = {}
-        self.savers[None] = self._branch("without style", [loader, 0], None, color="none")
+        self.savers[None] = self._branch("without style", [loader, 0], None)
         for name in styles:
             style = self._bank(name, self._picture(name))
             banks = {"content_bank": self._content, "style_bank": style}
@@ -44,9 +44,9 @@ class Gallery:
         encoded = self._add("VAEEncode", f"Encode {name}", pixels=image)
         return self._add("MagicStyle_Invert", f"Invert {name}", latent=encoded)
 
-    def _branch(self, name: str, model: Link, style: Link | None, **look: object) -> str:
-        look |= {"content_bank": self._content, "style_bank": style}
-        sampled = self._add(SAMPLER, f"Sample {name}", model=model, **look)
+    def _branch(self, name: str, model: Link, style: Link | None) -> str:
+        banks = {"content_bank": self._content, "style_bank": style}
+        sampled = self._add(SAMPLER, f"Sample {name}", model=model, **banks)
         decoded = self._add(DECODE, f"Decode {name}", samples=sampled)
         saved, _ = self._add(SAVE, f"Save {name}", images=decoded, filename_prefix="gallery")
         return str(saved)

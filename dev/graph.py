@@ -74,14 +74,13 @@ class Graph:
         return sampler, self.reader(self.reader(sampler, DECODE), SAVE)
 
     def add_reconstruction(self) -> tuple[str, str]:
-        """The way back with the model as loaded and the portrait's own colours: sampler and saver."""
+        """The way back with the model as loaded and no style: sampler and saver."""
         fused, saver = self.result()
         plain = self.add(
             fused,
             "Without style",
             model=self.nodes[self.one(INVERSION)]["inputs"]["model"],
             style_bank=None,
-            color="none",
         )
         decode = self.add(self.reader(fused, DECODE), "Decode without style", samples=[plain, 0])
         return plain, self.add(

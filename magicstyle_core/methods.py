@@ -1,19 +1,20 @@
-"""Methods by their names: their rule, layers and start, with the values that their authors published.
+"""Methods by their names: rule, layers, dials and look, with the values that their authors published.
 
-A method is made by a function whose arguments are its dials. What lies outside of self-attention and the start is not
-part of it: noising instead of inversion, masks, guidance, trained weights.
+One entry of :data:`METHODS` is all that is said of a method; the node, its help, the sweep and the page of methods are
+made of it. What lies outside of self-attention and the look is not part of it: noising instead of inversion, masks,
+guidance, trained weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from .fusion import FeatureFusion, FusionRule
-from .rules import CrossImage, Stages, StandardAttention, StructureRamp, StyleAligned, Sum
-
-Color = Literal["match", "adain", "none"]
+from .fusion.base import FusionRule
+from .fusion.ffa import FeatureFusion, Queries
+from .fusion.rules import CrossImage, Stages, StandardAttention, StructureRamp, StyleAligned, Sum
+from .sampling.fff import Look
 
 
 class Part(NamedTuple):
@@ -23,121 +24,191 @@ class Part(NamedTuple):
     layers: str = "all"
 
 
-class Start(NamedTuple):
-    """How a method begins and ends: ``color`` as in the Fused Sampler, ``detail`` the share of inversion's residuals,
-    ``texture`` the share of pieces laid anew, ``skipped`` the part of the way that is left out at the noise."""
+class Dial(NamedTuple):
+    """A number of a method, from ``low`` to ``high``, and what raising it does; or a word out of ``choices``."""
 
-    color: Color = "none"
-    detail: float = 0.0
-    texture: float = 0.0
-    skipped: float = 0.0
+    name: str
+    default: float | str
+    text: str
+    low: float = 0.0
+    high: float = 1.0
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Method:
-    """Rules on layers, and how sampling starts; None leaves that to the sampler's own settings."""
+    """How a picture is read: ``parts`` makes rules of the dials, by their names.
+
+    ``formula`` is its attention, where ``A(Q, K, V)`` is the plain one, ``c`` the portrait, ``s`` the style, and no index
+    the running image; ``source`` cites it.
+    """
 
     name: str
-    parts: tuple[Part, ...]
-    start: Start | None = Start()
+    source: str
+    text: str
+    formula: str
+    parts: Callable[..., tuple[Part, ...]]
+    dials: tuple[Dial, ...] = ()
+    look: Look = Look("none", detail=0.0, texture=0.0)
+
+    def __str__(self) -> str:
+        return self.name
 
 
 HIGH_RES, LATE = "high-res decoder", "late decoder"
 LIVE = FeatureFusion(0.0, 1.0, queries="live")
 OF_CONTENT = FeatureFusion(1.0, 0.0)
+ADAIN = Look("adain", detail=0.0, texture=0.0)
+MORE, SHARPER = "Raising it brings more of the style.", "Raising it makes tokens read fewer, better matching ones."
+
+Parts = tuple[Part, ...]
 
 
-def magicstyle(beta: float = 0.4, temperature: float = 1.0) -> Method:
-    """This pack's default: style queries laid out as the portrait is."""
-    rule = FeatureFusion(1 - beta, beta, queries="matched", temperature=temperature)
-    return Method("MagicStyle", (Part(rule),), Start("match", 1.0, 0.75))
+def _beta(default: float) -> Dial:
+    return Dial("beta", default, f"Share of the style in the queries; the portrait has the rest. {MORE}")
 
 
-def magicstyle_paper(beta: float = 0.2) -> Method:
-    """MagicStyle (arXiv 2409.08156): stored queries of both, keys and values of the style."""
-    return Method("MagicStyle, as published", (Part(FeatureFusion(1 - beta, beta)),), Start("adain"))
+def _temperature(default: float) -> Dial:
+    return Dial("temperature", default, f"Factor on the attention logits. {SHARPER}", 0.1, 5.0)
 
 
-def magicstyle_joined(beta: float = 0.2, style_weight: float = 4.0) -> Method:
-    """Another reading of MagicStyle: one softmax over the keys of both pictures."""
-    rule = FeatureFusion(1 - beta, beta, "content+style", style_weight=style_weight)
-    return Method("MagicStyle, joined keys", (Part(rule),), Start("adain"))
+def _scale(default: float) -> Dial:
+    return Dial("style_scale", default, f"Factor on the logits of the style's keys. {SHARPER}", 0.05, 5.0)
 
 
-def magicstyle_sum(beta: float = 0.2, style_share: float = 0.5) -> Method:
-    """Another reading of MagicStyle: the content's attention and the style's, added."""
+def _weight(default: float) -> Dial:
+    text = f"What a key of the style weighs beside one of the portrait's or the running image's. {MORE}"
+    return Dial("style_weight", default, text, 0.01, 100.0)
+
+
+def _on(layers: str, rule: FusionRule) -> Parts:
+    return (Part(rule, layers),)
+
+
+def _joined(beta: float, style_weight: float) -> Parts:
+    return _on("all", FeatureFusion(1 - beta, beta, "content+style", style_weight=style_weight))
+
+
+def _sum(beta: float, style_share: float) -> Parts:
     rules = FeatureFusion(1 - beta, beta, "content"), FeatureFusion(1 - beta, beta)
-    return Method("MagicStyle, sum of attentions", (Part(Sum(rules, (1 - style_share, style_share))),), Start("adain"))
+    return _on("all", Sum(rules, (1 - style_share, style_share)))
 
 
-def styleid(gamma: float = 0.75, temperature: float = 1.5) -> Method:
-    """StyleID (arXiv 2312.09008): queries between the content's and the running image's, sharpened."""
-    rule = FeatureFusion(gamma, 1 - gamma, queries="live", temperature=temperature)
-    return Method("StyleID", (Part(rule, HIGH_RES),), Start("adain"))
-
-
-def portrait_diffusion(guidance: float = 1.5, switch: float = 0.7) -> Method:
-    """PortraitDiffusion (arXiv 2312.02212): the content's queries, and from ``switch`` of the way on beyond them, away
-    from the content towards the running image's."""
+def _portrait_diffusion(guidance: float, switch: float) -> Parts:
     late = Sum((OF_CONTENT, LIVE), (1 - guidance, guidance))
-    return Method("PortraitDiffusion", (Part(Stages(OF_CONTENT, switch, late), HIGH_RES),))
+    return _on(HIGH_RES, Stages(OF_CONTENT, switch, late))
 
 
-def masactrl(start: float = 0.08) -> Method:
-    """MasaCtrl (arXiv 2304.08465): the running image's queries read the style, from the fifth of 50 steps on."""
-    return Method("MasaCtrl", (Part(Stages(StandardAttention(), start, LIVE), HIGH_RES),))
-
-
-def visual_style_prompting() -> Method:
-    """Visual Style Prompting (arXiv 2402.12974): the running image's queries read the style in the whole decoder."""
-    return Method("Visual Style Prompting", (Part(LIVE, "decoder"),))
-
-
-def cross_image(contrast: float = 1.67) -> Method:
-    """Cross-image attention (arXiv 2311.03335): at 64 px latents the two finest resolutions of the decoder, each in its
-    own part of the way."""
+def _cross_image(contrast: float) -> Parts:
     rule, plain = CrossImage(contrast), StandardAttention()
     fine, coarse = (Stages(Stages(plain, 0.1, rule), last, plain) for last in (0.9, 0.7))
-    parts = (Part(fine, "full-res decoder"), Part(coarse, "half-res decoder"))
-    return Method("Cross-image attention", parts, Start("adain"))
+    return Part(fine, "full-res decoder"), Part(coarse, "half-res decoder")
 
 
-def zepo(mix: float = 1.0, style_scale: float = 1.2) -> Method:
-    """ZePo (arXiv 2408.05492): content and style in one softmax, the style's logits scaled; starts half way."""
-    rule = FeatureFusion(1 - mix, mix, "content+style", "live", style_scale=style_scale)
-    return Method("ZePo", (Part(rule, LATE),), Start(skipped=0.5))
+def _zepo(mix: float, style_scale: float) -> Parts:
+    return _on(LATE, FeatureFusion(1 - mix, mix, "content+style", "live", style_scale=style_scale))
 
 
-def style_aligned(style_scale: float = 1.0, style_weight: float = 1.0) -> Method:
-    """StyleAligned (arXiv 2312.02133): the running image and the style in one softmax, statistics aligned."""
-    return Method("StyleAligned", (Part(StyleAligned(style_scale, style_weight)),))
+def _custom(beta: float, alpha: float | None = None, **dials: Any) -> Parts:
+    return _on("all", FeatureFusion(1 - beta if alpha is None else alpha, beta, **dials))
 
 
-def diffstyler(ramp: float = 2.0) -> Method:
-    """DiffStyler (arXiv 2403.18461): holds the content's layout; the style comes from a LoRA on the model."""
-    return Method("DiffStyler", (Part(StructureRamp(ramp), LATE),))
+_ALL = (
+    Method(
+        "MagicStyle", "after arXiv 2409.08156", "This pack's default: style queries laid out as the portrait is.",
+        "A(a Q' + b Q_s relaid on the portrait, K_s, V_s), Q' half way from Q_c to Q",
+        lambda beta, temperature: _on("all", FeatureFusion(1 - beta, beta, "style", "matched", temperature)),
+        (_beta(0.4), _temperature(1.0)), Look(),
+    ),
+    Method(
+        "MagicStyle, as published", "arXiv 2409.08156", "Stored queries of both, keys and values of the style.",
+        "A(a Q_c + b Q_s, K_s, V_s)", lambda beta: _on("all", FeatureFusion(1 - beta, beta)), (_beta(0.2),), ADAIN,
+    ),
+    Method(
+        "MagicStyle, joined keys", "arXiv 2409.08156", "Another reading: one softmax over the keys of both pictures.",
+        "A(a Q_c + b Q_s, [K_c; K_s], [V_c; V_s]), a style key weighs w", _joined, (_beta(0.2), _weight(4.0)), ADAIN,
+    ),
+    Method(
+        "MagicStyle, sum of attentions", "arXiv 2409.08156", "Another reading: two attentions, added.",
+        "(1 - w) A(a Q_c + b Q_s, K_c, V_c) + w A(a Q_c + b Q_s, K_s, V_s)", _sum,
+        (_beta(0.2), Dial("style_share", 0.5, f"Share of the style's attention; the portrait's has the rest. {MORE}")),
+        ADAIN,
+    ),
+    Method(
+        "StyleID", "arXiv 2312.09008", "Queries between the content's and the running image's, sharpened.",
+        "A(T (g Q_c + (1 - g) Q), K_s, V_s)",
+        lambda gamma, temperature: _on(HIGH_RES, FeatureFusion(gamma, 1 - gamma, "style", "live", temperature)),
+        (Dial("gamma", 0.75, "Share of the portrait in the queries. Raising it keeps more of it."), _temperature(1.5)),
+        ADAIN,
+    ),
+    Method(
+        "PortraitDiffusion", "arXiv 2312.02212", "The content's queries; from a part of the way on beyond them, away from "
+        "the content towards the running image's.",
+        "A(Q_c, K_s, V_s), later (1 - g) A(Q_c, K_s, V_s) + g A(Q, K_s, V_s)", _portrait_diffusion,
+        (
+            Dial("guidance", 1.5, "How far queries go from the portrait's (0) to the running image's (1) and beyond. "
+                 "Raising it frees the picture from the portrait.", 0.0, 3.0),
+            Dial("switch", 0.7, "Part of the way after which guidance acts. Raising it holds the portrait longer."),
+        ),
+    ),
+    Method(
+        "MasaCtrl", "arXiv 2304.08465", "The running image's queries read the style, from the fifth of 50 steps on.",
+        "A(Q, K, V), later A(Q, K_s, V_s)", lambda start: _on(HIGH_RES, Stages(StandardAttention(), start, LIVE)),
+        (Dial("start", 0.08, "Part of the way after which the style is read. Raising it keeps more of the portrait."),),
+    ),
+    Method(
+        "Visual Style Prompting", "arXiv 2402.12974", "The running image's queries read the style in the whole decoder.",
+        "A(Q, K_s, V_s)", lambda: _on("decoder", LIVE),
+    ),
+    Method(
+        "Cross-image attention", "arXiv 2311.03335", "The running image's queries read the style with more contrast; at 64 "
+        "px latents at the two finest resolutions of the decoder, each in its own part of the way.",
+        "clip(f (P - 1/S) + 1/S, 0, 1) V_s with the map P of A(Q, K_s, V_s); early on every fifth step reads the portrait",
+        _cross_image,
+        (Dial("contrast", 1.67, "How far attention is spread about its mean. Raising it gives crisper texture.", 1, 5),),
+        ADAIN,
+    ),
+    Method(
+        "ZePo", "arXiv 2408.05492", "Content and style in one softmax, the style's logits scaled; starts half way.",
+        "A(m Q + (1 - m) Q_c, [K_c; g K_s], [V_c; V_s])", _zepo,
+        (Dial("mix", 1.0, "Share of the running image in the queries. Lowering it keeps more of the portrait."), _scale(1.2)),
+        Look("none", detail=0.0, texture=0.0, skipped=0.5),
+    ),
+    Method(
+        "StyleAligned", "arXiv 2312.02133", "The running image and the style in one softmax, statistics aligned.",
+        "A(Q*, [K*; g K_s], [V; V_s]), * with mean and deviation of the style's; a style key weighs w",
+        lambda style_scale, style_weight: _on("all", StyleAligned(style_scale, style_weight)), (_scale(1.0), _weight(1.0)),
+    ),
+    Method(
+        "DiffStyler", "arXiv 2403.18461", "Holds the content's layout; the style comes from a LoRA on the model.",
+        "A(r Q_c + (1 - r) Q, r K_c + (1 - r) K, V), r falling", lambda ramp: _on(LATE, StructureRamp(ramp)),
+        (Dial("ramp", 2.0, "How long the portrait's layout is held. Raising it holds it longer.", 0, 10),),
+    ),
+    Method(
+        "Standard attention", "arXiv 2409.08156, Fig. 5", "No fusion: the paper's ablation. Colours are matched as for this "
+        "pack's default.", "A(Q, K, V)", lambda: _on("all", StandardAttention()), look=Look(texture=0.0),
+    ),
+)  # fmt: skip
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
-
-def standard() -> Method:
-    """No fusion: the paper's ablation (Fig. 5). Colours are matched as for this pack's default."""
-    return Method("Standard attention", (Part(StandardAttention()),), Start("match", 1.0))
-
-
-METHODS: Mapping[str, Callable[..., Method]] = {
-    make().name: make
-    for make in (
-        magicstyle,
-        magicstyle_paper,
-        magicstyle_joined,
-        magicstyle_sum,
-        styleid,
-        portrait_diffusion,
-        masactrl,
-        visual_style_prompting,
-        cross_image,
-        zepo,
-        style_aligned,
-        diffstyler,
-        standard,
+_QUERIES = Dial("queries", "matched", "What beta mixes in. matched: the style's queries, laid out as the portrait is. stored: "
+                "where they lie in the style picture (the paper). live: the running image's own.", choices=get_args(Queries))
+_FORMULA = "A(T (a Q_c + b Q_o), K, V), Q_o by queries, K and V by keys"
+CUSTOM: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method(
+            "Custom", "after arXiv 2409.08156", "Every dial of one attention to one picture, at MagicStyle's own values.",
+            _FORMULA, _custom,
+            (_beta(0.4), Dial("keys", "style", "What the queries read: the style, or for comparison the portrait.",
+                              choices=("style", "content")), _QUERIES, _temperature(1.0)), Look(),
+        ),
+        Method(
+            "Custom, joined keys", "after arXiv 2409.08156", "Every dial of one attention to two pictures in one softmax.",
+            _FORMULA, _custom,
+            (_beta(0.4), Dial("keys", "content+style", "What is read beside the style: the portrait, which keeps more of "
+                              "it, or the running image.", choices=("content+style", "live+style")), _QUERIES,
+             _temperature(1.0), _scale(1.0), _weight(1.0)), Look(),
+        ),
     )
-}
+}  # fmt: skip

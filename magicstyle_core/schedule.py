@@ -42,33 +42,20 @@ def ascending(sigmas: Tensor) -> Tensor:
     return up
 
 
+def nearest_step(sigmas: Tensor, sigma: float) -> int:
+    """Index, 1 to N, of the entry of the ascending ``sigmas (N+1,)`` that is nearest to ``sigma`` > 0 in log sigma."""
+    values = sigmas.tolist()
+    above = bisect_left(values, sigma)
+    low, high = max(above - 1, 1), min(above, len(values) - 1)
+    return low if sigma * sigma < values[low] * values[high] else high
+
+
 def find_step(sigmas: Tensor, sigma: float) -> int | None:
     """Index of ``sigma`` in the ascending ``sigmas (N+1,)``, or None if no entry is within tolerance."""
     if sigma <= 0:
         return 0 if sigma == 0 and sigmas[0] == 0 else None
-    values = sigmas.tolist()
-    place = bisect_left(values, sigma)
-    first = max(place - 1, 0)
-    neighbours = enumerate(values[first : place + 1], first)
-    distances = {index: abs(math.log(value / sigma)) for index, value in neighbours if value > 0}
-    nearest = min(distances, key=distances.__getitem__, default=None)
-    return nearest if nearest is not None and distances[nearest] < SIGMA_TOLERANCE else None
-
-
-def place_of(sigmas: Tensor, sigma: float) -> float:
-    """Where ``sigma`` lies between the positive entries of the ascending ``sigmas (N+1,)``, in log sigma: 1 to N.
-
-    An index if it is one of them within tolerance; the nearest end if it lies outside.
-    """
-    step = find_step(sigmas, sigma)
-    if step:
-        return float(step)
-    values = sigmas.tolist()
-    above = bisect_left(values, sigma)
-    if above <= 1 or above == len(values):
-        return float(min(max(above, 1), len(values) - 1))
-    low, high = values[above - 1], values[above]
-    return above - 1 + math.log(sigma / low) / math.log(high / low)
+    nearest = nearest_step(sigmas, sigma)
+    return nearest if abs(math.log(float(sigmas[nearest]) / sigma)) < SIGMA_TOLERANCE else None
 
 
 def format_sigmas(sigmas: Tensor) -> str:

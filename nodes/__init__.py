@@ -8,7 +8,6 @@ from .colors import KeepColors
 from .demo_model import LoadDemoModel
 from .fusion import FFAAttentionPatch
 from .inversion import ContentStyleInversion, DDIMInversion
-from .rules import FusionRule
 from .sampling import BankSchedule, DDIMSampler, FusedSampler
 from .sweep import AlphaBetaSweep
 
@@ -22,7 +21,6 @@ class MagicStyleExtension(ComfyExtension):
             ContentStyleInversion,
             DDIMInversion,
             FFAAttentionPatch,
-            FusionRule,
             FusedSampler,
             AlphaBetaSweep,
             DDIMSampler,

@@ -11,12 +11,13 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..magicstyle_core import __version__
-from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.bank.bank import FeatureBank
+from ..magicstyle_core.bank.serialization import load_bank, save_bank
 from ..magicstyle_core.layers import describe
 from ..magicstyle_core.schedule import format_sigmas
-from ..magicstyle_core.serialization import load_bank, save_bank
-from ..magicstyle_core.storage import readable
-from . import host, library, pictures
+from . import library, pictures
+from .host import host
+from .host.memory import readable
 from .types import CATEGORY, Bank
 
 
@@ -165,13 +166,13 @@ def bank_text(bank: FeatureBank) -> str:
     )
 
 
-PLACES = {"gpu": "on the GPU", "cpu": "in RAM", "disk": "on disk", "live": "computed while sampling, none kept"}
+PLACES = {"gpu": "on the GPU", "cpu": "in RAM", "disk": "on disk", "recompute": "computed while sampling, none kept"}
 
 
 def _kept(bank: FeatureBank) -> str:
     """Of which steps features are kept, where, and as what."""
     place = PLACES[bank.store.storage]
-    if bank.store.storage == "live" or not bank.layers:
+    if bank.recomputed or not bank.layers:
         return place if bank.layers else "none"
     kept, covered = len(set(bank.kept_for.values())), len(bank.kept_for)
     return f"of {kept} steps, read at {covered}, {bank.precision}, {place}"

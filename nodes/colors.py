@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
+from kornia.color import lab_to_rgb, linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb, rgb_to_xyz
 from torch import Tensor
 
 from comfy_api.latest import io
 
-from ..magicstyle_core.chroma import keep_colors
 from .types import CATEGORY
 
 # Encoders cut sides to whole cells, so a picture's proportions may be a little off its portrait's.
@@ -38,8 +39,37 @@ class KeepColors(io.ComfyNode):
     @classmethod
     def execute(cls, image, content, strength) -> io.NodeOutput:
         _check(image, content)
-        colored = keep_colors(_planes(image), _planes(content), strength).movedim(1, -1)
-        return io.NodeOutput(torch.cat([colored, image[..., 3:]], -1))
+        colors = max(image.shape[-1], 3)
+        colored = image.new_empty((*image.shape[:3], colors))
+        for number in range(len(image)):  # one by one: the steps between take several times the memory of a picture
+            own, wanted = image[number : number + 1], content[min(number, len(content) - 1)][None]
+            colored[number, ..., :3] = keep_colors(_planes(own), _planes(wanted), strength)[0].movedim(0, -1)
+        colored[..., 3:] = image[..., 3:]
+        return io.NodeOutput(colored)
+
+
+def keep_colors(image: Tensor, content: Tensor, strength: float = 1.0) -> Tensor:
+    """``image (B,3,H,W)`` in 0..1 as light as it is, in the colours of ``content (B or 1,3,h,w)`` place by place.
+
+    Light and colour are L and (a, b) of CIELAB. Strength 0 returns the picture as it is, 1 takes all colour from the
+    content, which is scaled to the picture. A colour that sRGB does not have at the picture's lightness is paled towards
+    grey until it does: clipping its channels would change the lightness, and with it the drawing.
+    """
+    if strength == 0:
+        return image
+    wide = image.to(torch.promote_types(image.dtype, torch.float32))
+    wanted = F.interpolate(content.to(wide), image.shape[2:], mode="bilinear", antialias=True)
+    own, other = rgb_to_lab(wide.clamp(0, 1)), rgb_to_lab(wanted.clamp(0, 1))
+    lab = torch.cat([own[:, :1], torch.lerp(own[:, 1:], other[:, 1:], strength)], 1)
+    return linear_rgb_to_rgb(_paled(rgb_to_linear_rgb(lab_to_rgb(lab, clip=False)))).to(image)
+
+
+def _paled(linear: Tensor) -> Tensor:
+    """Linear RGB mixed with the grey of the same luminance, as little as brings every channel into 0..1."""
+    grey = rgb_to_xyz(linear)[:, 1:2].clamp(0, 1)
+    color = linear - grey
+    room = torch.where(color > 0, 1 - grey, grey) / color.abs().clamp_min(torch.finfo(linear.dtype).tiny)
+    return (grey + room.amin(1, keepdim=True).clamp_max(1) * color).clamp(0, 1)
 
 
 def _check(image: Tensor, content: Tensor) -> None:

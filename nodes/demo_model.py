@@ -17,7 +17,7 @@ import comfy.supported_models
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.codec import PATCH, PatchCodec
+from ..demo.codec import PATCH, PatchCodec
 from .types import CATEGORY
 
 WEIGHTS = Path(__file__).parent.parent / "demo" / "magicstyle_demo.safetensors"

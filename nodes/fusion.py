@@ -1,23 +1,49 @@
-"""The FFA attention patch as a node."""
+"""Fused attention as a node: a method and its dials, put on a model as patches."""
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.attention import FusionPatch, Rows
-from ..magicstyle_core.bank import FeatureBank, Lookup
-from ..magicstyle_core.fusion import FeatureFusion, FusionRule, Keys, Queries
-from ..magicstyle_core.layers import PRESETS, AttentionLayer, LayerSelection, describe
-from ..magicstyle_core.methods import Method, Part
+from ..magicstyle_core.bank.bank import FeatureBank
+from ..magicstyle_core.fusion.attention import FusionPatch, Rows
+from ..magicstyle_core.fusion.base import CONTENT, STYLE
+from ..magicstyle_core.layers import PRESETS, LayerSelection, describe
+from ..magicstyle_core.methods import CUSTOM, METHODS, Dial, Method, Part
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
-from . import host, models
-from .running import with_calls
-from .types import CATEGORY, Bank, Rule
+from .host import host, models
+from .host.attention import Hook
+from .host.running import with_run
+from .types import CATEGORY, Bank
+
+Banks = Mapping[str, FeatureBank]
+NEEDS_CONTENT = "{} reads the portrait's features. Connect content_bank, or choose a method that does without: {}."
+
+
+def offered() -> dict[str, Method]:
+    """All methods by name, as the node lists them."""
+    return {**METHODS, **CUSTOM}
+
+
+def _widget(dial: Dial) -> io.Input:
+    if dial.choices:
+        return io.Combo.Input(dial.name, options=list(dial.choices), default=dial.default, tooltip=dial.text)
+    return io.Float.Input(dial.name, default=dial.default, min=dial.low, max=dial.high, step=0.01, tooltip=dial.text)
+
+
+def method_input() -> io.Input:
+    """The methods, each with its own dials."""
+    options = [io.DynamicCombo.Option(name, list(map(_widget, method.dials))) for name, method in offered().items()]
+    return io.DynamicCombo.Input(
+        "method", options=options,
+        tooltip="How the style is read; its dials come below, at the values that its authors published. It also says on which "
+        "layers and in which part of the way it acts, and how sampling starts and ends. Custom: every dial of one attention.",
+    )  # fmt: skip
 
 
 class FFAAttentionPatch(io.ComfyNode):
@@ -27,24 +53,19 @@ class FFAAttentionPatch(io.ComfyNode):
             node_id="MagicStyle_FFA",
             display_name="FFA Attention Patch",
             category=CATEGORY,
-            description="Feature Fusion Attention: while the model samples, its self-attention asks with a mix of the "
-            "portrait's and the style's queries, and reads the keys and values kept of the style.",
-            search_aliases=["ffa", "feature fusion attention", "style transfer", "styleid", "masactrl", "attention injection"],
+            description="Feature Fusion Attention: while the model samples, its self-attention reads the keys and values kept of the "
+            "style. With a portrait it asks with a mix of the portrait's and the style's queries; without one, with the running image's.",
+            search_aliases=[
+                "ffa", "feature fusion attention", "style transfer", "style reference", "styleid", "masactrl", "portraitdiffusion",
+                "cross-image attention", "zepo", "stylealigned", "diffstyler", "visual style prompting", "attention injection",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip="The model that both banks were captured on. LoRA and other patches before or after are kept."),
-                Bank.Input("content_bank", tooltip="Bank of the portrait."),
-                Bank.Input("style_bank", tooltip="Bank of the style picture, captured with the same steps and scheduler."),
-                io.Float.Input(
-                    "alpha", default=0.6, min=0.0, max=1.0, step=0.01,
-                    tooltip="Share of the portrait in the queries. Raising it keeps more of the portrait's layout and face. alpha + beta = 1.",
-                ),
-                io.Float.Input(
-                    "beta", default=0.4, min=0.0, max=1.0, step=0.01,
-                    tooltip="Share of what queries names. matched: raising it brings more of the style's texture. stored: it also copies the style picture's layout. live: it leaves the picture freer. alpha + beta = 1.",
-                ),
+                io.Model.Input("model", tooltip="The model that the banks were captured on. LoRA and other patches before or after are kept."),
+                Bank.Input("style_bank", tooltip="Bank of the style picture."),
+                method_input(),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=2.0, step=0.05,
-                    tooltip="0 is the model without the patch, 1 is full fusion, above 1 exaggerates. Of this patch alone; style_strength of Fused Sampler is one dial for all patches, colours and pieces. Other values than 0 and 1 compute attention twice at these layers.",
+                    tooltip="0 is the model without the patch, 1 is full fusion, above 1 exaggerates. Of this patch alone; style_strength of the samplers is one dial for all patches, colours and pieces. Other values than 0 and 1 compute attention twice at these layers.",
                 ),
                 io.Float.Input(
                     "start_percent", default=0.0, min=0.0, max=1.0, step=0.01,
@@ -54,18 +75,6 @@ class FFAAttentionPatch(io.ComfyNode):
                     "end_percent", default=1.0, min=0.0, max=1.0, step=0.01,
                     tooltip="Where in sampling the patch ends. Lowering it leaves the last, fine part to the portrait.",
                 ),
-                io.Combo.Input(
-                    "keys", options=list(get_args(Keys)), default="style", advanced=True,
-                    tooltip="What the queries read. style: strongest. content+style: keeps more of the portrait. live+style: the running image beside the style. content: no style, for comparison.",
-                ),
-                io.Combo.Input(
-                    "queries", options=list(get_args(Queries)), default="matched", advanced=True,
-                    tooltip="What beta mixes in. matched: the style's queries, laid out as the portrait is. stored: the same where they lie in the style picture (the paper). live: the running image's own (StyleID, MasaCtrl).",
-                ),
-                io.Float.Input(
-                    "temperature", default=1.0, min=0.1, max=5.0, step=0.05, advanced=True,
-                    tooltip="Factor on the attention logits. Raising it makes every token read fewer, better matching style tokens: crisper texture.",
-                ),
                 io.String.Input(
                     "layers", default="all", advanced=True,
                     tooltip="Which of the captured layers to fuse: all, decoder, high-res decoder, none, or addresses such as 'output.6-8'. Fewer layers keep more of the portrait.",
@@ -74,86 +83,99 @@ class FFAAttentionPatch(io.ComfyNode):
                     "rows", options=["all", "positive"], default="all", advanced=True,
                     tooltip="At cfg above 1: fuse for positive and negative prompt alike, or only for the positive one, which lets guidance amplify the style.",
                 ),
-                io.Combo.Input(
-                    "between_steps", options=list(get_args(Lookup)), default="nearest", advanced=True, optional=True,
-                    tooltip="Only for samplers that leave the banks' noise levels (heun, dpmpp_2m, another scheduler or number of steps). nearest: read the nearest step. interpolate: mix the two steps around, which is smoother and reads twice as much.",
+                Bank.Input(
+                    "content_bank", optional=True,
+                    tooltip="Bank of the portrait, captured with the same steps and scheduler. Not connected: the picture that is sampled takes the portrait's place, at any size and with any sampler (style reference for text to image, upscalers, detailers).",
                 ),
-                Rule.Input("rule", optional=True, tooltip="Another method than alpha, beta, keys, queries and temperature describe, from Fusion Rule; these have no effect then."),
             ],
-            outputs=[io.Model.Output(display_name="model", tooltip="A patched copy; the input model stays as it is.")],
-        )
-
-    @classmethod
-    def validate_inputs(cls, alpha=None, beta=None) -> bool | str:
-        # Naming inputs here switches the host's own range checks off; both are in range if they sum to 1.
-        if alpha is None or beta is None:
-            return True  # linked: checked when they arrive
-        try:
-            FeatureFusion(alpha, beta)
-        except ValueError as error:
-            return str(error)
-        return min(alpha, beta) >= 0 or f"alpha and beta must be between 0 and 1; got {alpha:g} and {beta:g}."
+            outputs=[io.Model.Output(display_name="model", tooltip="A patched copy; the input model stays as it is. It also tells Fused Sampler and DDIM Sampler how the method starts and ends.")],
+        )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, model, content_bank, style_bank, alpha, beta, strength, start_percent, end_percent,
-        keys, queries, temperature, layers, rows, between_steps="nearest", rule=None,
+        cls, model, style_bank, method, strength, start_percent, end_percent, layers, rows, content_bank=None
     ) -> io.NodeOutput:
+        dials = {name: value for name, value in method.items() if name != "method"}
         patched = fuse(
-            model, content_bank, style_bank, rule, alpha=alpha, beta=beta, keys=keys, queries=queries, temperature=temperature,
-            strength=strength, start_percent=start_percent, end_percent=end_percent, layers=layers, rows=rows,
-            between_steps=between_steps,
+            model, style_bank, content_bank, offered()[method["method"]], dials, strength=strength,
+            start_percent=start_percent, end_percent=end_percent, layers=layers, rows=rows,
         )  # fmt: skip
         return io.NodeOutput(patched)
 
 
 def fuse(
     model: ModelPatcher,
-    content: FeatureBank,
     style: FeatureBank,
-    method: Method | None,
+    content: FeatureBank | None,
+    method: Method,
+    dials: Mapping[str, Any],
     *,
-    alpha: float,
-    beta: float,
-    keys: Keys,
-    queries: Queries,
-    temperature: float,
     strength: float,
     start_percent: float,
     end_percent: float,
     layers: str,
     rows: Rows,
-    between_steps: Lookup,
 ) -> ModelPatcher:
-    """A clone of ``model`` under a method; None is that of ``alpha`` to ``temperature``, which it replaces."""
-    method = method or Method("FFA", (Part(FeatureFusion(alpha, beta, keys, queries, temperature)),))
+    """A clone of ``model`` under a method."""
+    banks = {STYLE: style} if content is None else {CONTENT: content, STYLE: style}
     window = host.window(model, start_percent, end_percent)
-    models.check_model(model, content, "content")
-    models.check_model(model, style, "style")
-    _check_schedules(content, style)
-    patched = with_calls(model)
-    for rule, selection in _selections(method, layers, content, style):
-        patch = FusionPatch(rule, content, style, selection, strength, window, rows, between_steps)
-        patched.set_model_attn1_patch(patch)
+    for name, bank in banks.items():
+        models.check_model(model, bank, name)
+    if content is not None:
+        _check_schedules(content, style)
+    parts = method.parts(**dials)
+    _check_content(method, parts, banks)
+    patched = with_run(model)
+    for rule, selection in _selections(method, parts, layers, banks):
+        patched.set_model_attn1_patch(Hook(FusionPatch(rule, banks, selection, strength, window, rows), method))
     return patched
 
 
+def _check_content(method: Method, parts: tuple[Part, ...], banks: Banks) -> None:
+    if CONTENT not in banks and any(CONTENT in part.rule.needs for part in parts):
+        others = [name for name, other in METHODS.items() if not needs_content(other)]
+        raise ValueError(NEEDS_CONTENT.format(method, ", ".join(others)))
+
+
+def needs_content(method: Method) -> bool:
+    """Whether a method cannot do without the portrait's features, at its own dials."""
+    parts = method.parts(**{dial.name: dial.default for dial in method.dials})
+    return any(CONTENT in part.rule.needs for part in parts)
+
+
 def _selections(
-    method: Method, layers: str, content: FeatureBank, style: FeatureBank
-) -> list[tuple[FusionRule, LayerSelection]]:
+    method: Method, parts: tuple[Part, ...], layers: str, banks: Banks
+) -> list[tuple[Any, LayerSelection]]:
     """The rules of a method and the layers where each acts: its own among the kept and chosen ones."""
     found = []
-    for rule, preset in method.parts:
-        shared = _shared_layers(rule, content, style)
-        chosen = LayerSelection.parse(layers, shared)
+    for rule, preset in parts:
+        chosen = LayerSelection.parse(layers, _shared_layers(rule, banks))
         found.append((rule, LayerSelection(tuple(filter(PRESETS[preset], chosen)))))
     if layers != "none" and not any(len(selection) for _, selection in found):
-        wanted = " and ".join(preset for _, preset in method.parts)
+        wanted = " and ".join(preset for _, preset in parts)
+        kept = next((bank.layers for bank in banks.values() if bank.layers), ())
         raise ValueError(
-            f"{method.name} acts on {wanted}, and of these the banks keep none that are chosen: they keep "
-            f"{describe(style.layers or content.layers)}. Invert with layers 'all', and set layers of FFA to 'all'."
+            f"{method} acts on {wanted}, and of these the banks keep none that are chosen: they keep {describe(kept)}. "
+            "Invert with layers 'all', and set layers of FFA to 'all'."
         )
     return found
+
+
+def _shared_layers(rule: Any, banks: Banks) -> tuple:
+    """Layers that can be fused: those kept in every bank that the rule reads."""
+    read = {name: bank for name, bank in banks.items() if name in rule.reads}
+    for name, bank in read.items():
+        if not bank.layers:
+            raise ValueError(
+                f"The {name} bank keeps no features, and this method reads them. Invert the {name} with layers (and "
+                "keep_content on), or choose a method that reads only the style's, such as MasaCtrl."
+            )
+    first = next((bank.layers for bank in banks.values() if bank.layers), ())
+    shared = tuple(layer for layer in first if all(layer in bank.layers for bank in read.values()))
+    if read and not shared:
+        kept = ", ".join(f"{name} holds {describe(bank.layers)}" for name, bank in read.items())
+        raise ValueError(f"The banks have no layer in common: {kept}. Invert both with the same layers.")
+    return shared
 
 
 def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:
@@ -163,21 +185,3 @@ def _check_schedules(content: FeatureBank, style: FeatureBank) -> None:
             f"Content and style were inverted on different schedules: {format_sigmas(mine.flip(0))} and "
             f"{format_sigmas(other.flip(0))}. Use the same steps and scheduler for both."
         )
-
-
-def _shared_layers(rule: FusionRule, content: FeatureBank, style: FeatureBank) -> tuple[AttentionLayer, ...]:
-    """Layers that can be fused: those kept in every bank that the rule reads."""
-    banks = {role: bank for role, bank in (("content", content), ("style", style)) if role in rule.reads}
-    for role, bank in banks.items():
-        if not bank.layers:
-            raise ValueError(
-                f"The {role} bank keeps no features, and these settings read them. Invert the {role} with layers (and "
-                "keep_content on), or set queries to live, alpha to 0 and keys to style, which read only the style's."
-            )
-    shared = tuple(layer for layer in style.layers or content.layers if all(layer in b.layers for b in banks.values()))
-    if banks and not shared:
-        raise ValueError(
-            f"The banks have no layer in common: content holds {describe(content.layers)}, style "
-            f"{describe(style.layers)}. Invert both with the same layers."
-        )
-    return shared

@@ -11,25 +11,27 @@ import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.attention import CapturePatch
-from ..magicstyle_core.bank import FeatureBank, Trajectory
-from ..magicstyle_core.ddim import Exact, FixedPoint, InversionMethod
-from ..magicstyle_core.features import PRECISIONS
+from ..magicstyle_core.bank.bank import FeatureBank
+from ..magicstyle_core.bank.features import PRECISIONS
+from ..magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from ..magicstyle_core.bank.storage import FeatureWriter, RecomputedWriter
+from ..magicstyle_core.bank.trajectory import Trajectory
+from ..magicstyle_core.fusion.attention import CapturePatch
 from ..magicstyle_core.layers import LayerSelection
-from ..magicstyle_core.recording import CapturePlan, FeatureRecorder
+from ..magicstyle_core.sampling.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.schedule import ascending
-from ..magicstyle_core.storage import FeatureWriter, LiveWriter, Tier
-from . import host, memory, models
-from .running import with_calls
+from .host import host, memory, models
+from .host.attention import Hook
+from .host.running import with_run
 from .types import CATEGORY, Bank
 
+METHODS: dict[str, InversionMethod] = {"exact": Exact(), "ddim": FixedPoint(0), "fixed_point": FixedPoint(1)}
 # Leaves out the last of 20 steps: without its features a picture of the demo model differs by 45 dB (mean of twelve).
 END_PERCENT = 0.99
 
 
 def _settings() -> list[io.Input]:
-    """Inputs that both inversion nodes share. Widget values are stored by position: append only, and optional, so that
-    prompts from before still run."""
+    """Inputs that both inversion nodes share."""
     return [
         io.Int.Input(
             "steps", default=20, min=1, max=1000,
@@ -40,9 +42,9 @@ def _settings() -> list[io.Input]:
             tooltip="Spacing of the noise levels. ddim_uniform is the paper's. The Fused Sampler reuses what is chosen here.",
         ),
         io.Combo.Input(
-            "method", options=["exact", "ddim", "fixed_point"], default="exact",
+            "method", options=list(METHODS), default="exact",
             tooltip="exact: keeps the small error of each step, so that the picture comes back to rounding; one evaluation more than ddim in all. "
-            "ddim: the paper's inversion. fixed_point: refines every step, at one evaluation for each iteration.",
+            "ddim: the paper's inversion. fixed_point: refines every step once, at one evaluation more a step.",
         ),
         io.String.Input(
             "layers", default="high-res decoder",
@@ -50,18 +52,14 @@ def _settings() -> list[io.Input]:
             "More layers carry more of the style and take more memory.",
         ),
         io.Combo.Input(
-            "storage", options=list(get_args(Tier)), default="auto",
+            "storage", options=list(get_args(memory.Tier)), default="auto",
             tooltip="Where features are kept. auto: the fastest of gpu, cpu and disk that has room. disk: a file in the temp folder. "
-            "live: nowhere; they are computed again at every step of sampling, which takes about three times as long and no memory.",
+            "recompute: nowhere; they are computed again at every step of sampling, which takes about three times as long and no memory.",
         ),
         io.Combo.Input(
             "precision", options=list(PRECISIONS), default="fp16", advanced=True,
-            tooltip="Number type of kept features. fp16 changes attention by about 0.01 percent, bf16 by 0.05; fp32 doubles the memory. "
+            tooltip="Number type of kept features. fp16 changes attention by about 0.01 percent; fp32 doubles the memory. "
             "int8 halves it and changes attention by about 0.2 percent.",
-        ),
-        io.Int.Input(
-            "iterations", default=1, min=1, max=10, advanced=True,
-            tooltip="Only for fixed_point: evaluations spent on refining each step. More bring the picture back more closely.",
         ),
         io.Int.Input(
             "keep_every", default=1, min=1, max=100, advanced=True, optional=True,
@@ -153,10 +151,6 @@ class DDIMInversion(io.ComfyNode):
         return io.NodeOutput(bank, _latent(latent, noise))
 
 
-def _method(name: str, iterations: int) -> InversionMethod:
-    return {"exact": Exact(), "ddim": FixedPoint(0), "fixed_point": FixedPoint(iterations)}[name]
-
-
 def _latent(source: dict, samples: Tensor) -> dict:
     """A LATENT like ``source`` with other samples; a noise mask has no meaning for an inverted latent."""
     return {**{key: value for key, value in source.items() if key != "noise_mask"}, "samples": samples}
@@ -173,9 +167,8 @@ class InversionJob:
         steps: int,
         scheduler: str,
         method: str,
-        iterations: int,
         layers: str,
-        storage: Tier,
+        storage: memory.Tier,
         precision: str,
         keep_every: int = 1,
         start_percent: float = 0.0,
@@ -190,11 +183,11 @@ class InversionJob:
             keep_every,
             host.window(model, start_percent, end_percent),
         )
-        self.method = _method(method, iterations)
+        self.method = METHODS[method]
         self.tier = storage
         self.conditioning = host.checked_conditioning(model, conditioning)
-        self.told = host.told(self.conditioning) if storage == "live" else None
-        self.model = with_calls(host.without_guidance(model))
+        self.told = host.told(self.conditioning) if storage == "recompute" else None
+        self.model = with_run(host.without_guidance(model))
         self.node = node
 
     def run(
@@ -213,7 +206,7 @@ class InversionJob:
             if not keep[group]:
                 return None
             if self.told is not None:
-                return LiveWriter(self.told)
+                return RecomputedWriter(self.told)
             return memory.new_writer(storage, self.plan, groups[group], size, self.model.load_device)
 
         with FeatureRecorder(self.plan, groups, new_writer) as recorder:
@@ -222,13 +215,12 @@ class InversionJob:
 
     def _invert(self, latent: Tensor, recorder: FeatureRecorder) -> tuple[Trajectory, Tensor]:
         model = self.model.clone()
-        model.set_model_attn1_patch(CapturePatch(recorder))
+        model.set_model_attn1_patch(Hook(CapturePatch(recorder)))
         trajectory: Trajectory | None = None
 
         def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None):
             nonlocal trajectory
-            on_step = host.step_callback(callback, sigmas)
-            trajectory = self.method(host.denoiser(model, extra_args), x, sigmas, on_step)
+            trajectory = self.method(host.denoiser(model, extra_args), x, sigmas, callback)
             return trajectory.latents[-1].to(x)
 
         noise = host.run_sampler(model, sampler, self.plan.sigmas, latent, self.conditioning)

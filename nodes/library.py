@@ -8,7 +8,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ..magicstyle_core.storage import readable
+from .host.memory import readable
 
 FOLDER = "magicstyle_banks"
 SUFFIX = ".safetensors"

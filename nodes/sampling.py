@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import get_args
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from torch import Tensor
 
@@ -13,36 +13,28 @@ import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core import ddim
-from ..magicstyle_core.bank import FeatureBank
-from ..magicstyle_core.color import adain, transport
-from ..magicstyle_core.dial import StyleStrength
-from ..magicstyle_core.methods import Color
-from ..magicstyle_core.texture import TextureSwap
-from . import host, models
-from .running import with_strength
-from .types import CATEGORY, Bank, Rule
+from ..magicstyle_core.bank.bank import FeatureBank
+from ..magicstyle_core.sampling.fff import Color, FeatureFusionForward, Look, StyleStrength
+from .host import attention, host, models, running
+from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
 
-TEXTURE = 0.75
+AS_METHOD, OWN = "as the method", "own"
+UNPATCHED = "A style bank is connected, but the model has no FFA Attention Patch: only its colours and pieces come in."
 
 
 @dataclass(frozen=True)
 class FusedSampling:
-    """SAMPLER function: DDIM along a bank's schedule, with its residuals and the style's colours."""
+    """SAMPLER function: DDIM along a bank's schedule, with its residuals and the style's colours and pieces.
+
+    ``look`` None is that of the method on the model.
+    """
 
     content: FeatureBank | None = None
     style: FeatureBank | None = None
-    detail: float = 1.0
-    color: Color = "match"
-    color_strength: float = 1.0
-    texture: float = TEXTURE
-
-    def at(self, strength: StyleStrength) -> FusedSampling:
-        """With weaker colours and fewer pieces."""
-        share = strength.look
-        return replace(self, color_strength=self.color_strength * share, texture=self.texture * share)
+    look: Look | None = None
+    strength: StyleStrength = StyleStrength()
 
     def __call__(
         self,
@@ -53,80 +45,70 @@ class FusedSampling:
         callback: Callable[[dict], None] | None = None,
         disable: bool | None = None,
     ) -> Tensor:
-        if sigmas[0] <= sigmas[-1]:
-            raise ValueError("The DDIM Sampler goes from noise to picture. To go up, use DDIM Inversion.")
-        on_step = host.step_callback(callback, sigmas)
-        residuals = self._residuals(x, sigmas)
-        noise, clean = self._style_latents(x, sigmas)
-        colors = 0.0 if self.color == "none" else self.color_strength
-        swap = None if clean is None else TextureSwap(clean, sigmas, self.texture, colors)
-        if self.color == "adain" and noise is not None:
-            x = adain(x, noise, self.color_strength)
-        x = ddim.sample(host.denoiser(model, extra_args), x, sigmas, residuals, self.detail, on_step, swap)
-        if self.color == "match" and clean is not None:
-            x = transport(x, clean, self.color_strength)
-        return x
-
-    def _style_latents(self, x: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """The style's latents at the first sigma and at 0, checked before anything runs."""
-        if self.style is None or (self.color == "none" and self.texture == 0):
-            return None, None
-        way = self.style.trajectory
-        start = way.start_of(sigmas, "style")
-        if way.batch not in (1, len(x)):
-            raise ValueError(
-                f"The style bank holds {way.batch} images and the sampler runs {len(x)}. "
-                "Give one style, or as many as there are portraits."
-            )
-        return way.latents[start], way.latents[0]
-
-    def _residuals(self, x: Tensor, sigmas: Tensor) -> Tensor | None:
-        if self.content is None:
-            return None
-        way = self.content.trajectory
-        residuals = way.residuals_down(way.start_of(sigmas, "content"))
-        if way.size != tuple(x.shape[2:]) or way.batch not in (1, len(x)):
-            raise ValueError(
-                f"The content bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs "
-                f"{len(x)} of {x.shape[2]}x{x.shape[3]}. Sample at the size of the inverted content."
-            )
-        if residuals is None and self.detail > 0:
-            log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", way.method)
-        return residuals
+        model_options = (extra_args or {}).get("model_options", {})
+        running.set_strength(model_options, self.strength)
+        options = model_options.get("transformer_options", {})
+        look = self.look or attention.look_of(options)
+        if self.style is not None and not attention.fusion_patches(options):
+            log.info(UNPATCHED)
+        if self.content is not None and self.content.trajectory.noise is None and look.detail > 0:
+            method = self.content.trajectory.method
+            log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", method)
+        ways = (None if bank is None else bank.trajectory for bank in (self.content, self.style))
+        forward = FeatureFusionForward(*ways, look.at(self.strength))
+        return forward(host.denoiser(model, extra_args), x, sigmas, callback)
 
 
-def look_inputs() -> list[io.Input]:
-    """Inputs that all samplers share."""
-    return [
-        io.Float.Input(
-            "detail", default=1.0, min=0.0, max=1.0, step=0.05,
-            tooltip="How much of the detail that inversion would lose is given back (banks of method exact). Raising it keeps the portrait crisper; 0 is the paper.",
-        ),
+def look_input(first: str = AS_METHOD, texture: float = Look().texture) -> io.Input:
+    """How sampling starts and ends: as the method on the model does, or by dials of its own. ``first`` is the default."""
+    look = Look()
+    dials = [
         io.Combo.Input(
-            "color", options=list(get_args(Color)), default="match",
+            "color", options=list(get_args(Color)), default=look.color,
             tooltip="match: give the finished picture the colours and contrast of the style's. adain: start from noise with the mean and deviation of the style's (StyleID, the paper); weaker and flatter. none: do neither; the portrait's colours stay in the main, and Keep Colors brings them back wholly.",
         ),
         io.Float.Input(
-            "color_strength", default=1.0, min=0.0, max=1.0, step=0.05,
+            "color_strength", default=look.color_strength, min=0.0, max=1.0, step=0.05,
             tooltip="How far colours move towards the style. 0 keeps the portrait's, 1 takes the style's.",
         ),
-    ]
+        io.Float.Input(
+            "detail", default=look.detail, min=0.0, max=1.0, step=0.05,
+            tooltip="How much of the detail that inversion would lose is given back (banks of method exact). Raising it keeps the portrait crisper; 0 is the paper.",
+        ),
+        io.Float.Input(
+            "texture", default=texture, min=0.0, max=1.0, step=0.05,
+            tooltip="How much of the picture is laid anew from small pieces of the style picture, in the middle of sampling. Raising it brings dots, tiles and parallel lines in order and costs fine features; 0 is the paper.",
+        ),
+        io.Int.Input(
+            "start_step", default=0, min=0, max=999,
+            tooltip="Steps to leave out at the noisy end. Raising it keeps more of the portrait and saves time.",
+        ),
+    ]  # fmt: skip
+    options = {AS_METHOD: [], OWN: dials}
+    return io.DynamicCombo.Input(
+        "look", options=[io.DynamicCombo.Option(name, options[name]) for name in sorted(options, key=lambda o: o != first)],
+        tooltip="How sampling starts and ends. as the method: as the last FFA Attention Patch on the model says. own: by the dials that then come below.",
+    )  # fmt: skip
 
 
-def texture_input(default: float = TEXTURE) -> io.Input:
-    """After the other widgets, and optional: workflows saved without it keep their values and still run."""
+def own_look(chosen: Mapping[str, Any], steps: int | None) -> Look | None:
+    """What :func:`look_input` says, on a way of ``steps``; None is the method's."""
+    if chosen["look"] == AS_METHOD:
+        return None
+    dials = {name: value for name, value in chosen.items() if name not in ("look", "start_step")}
+    start = chosen["start_step"]
+    if start and steps is None:
+        raise ValueError(f"start_step is {start}, which needs the portrait's bank. Connect content_bank, or set it to 0.")
+    if steps is not None and start >= steps:
+        raise ValueError(f"start_step is {start}, but the bank has {steps} steps. Set it to {steps - 1} or less.")
+    return Look(**dials, skipped=start / steps if steps else 0.0)
+
+
+def style_strength_input() -> io.Input:
     return io.Float.Input(
-        "texture", default=default, min=0.0, max=1.0, step=0.05, optional=True,
-        tooltip="How much of the picture is laid anew from small pieces of the style picture, in the middle of sampling. Raising it brings dots, tiles and parallel lines in order and costs fine features; 0 is the paper.",
-    )
-
-
-def _style_strength() -> io.Input:
-    """Optional and after the other widgets, as :func:`texture_input`."""
-    return io.Float.Input(
-        "style_strength", default=1.0, min=0.0, max=2.0, step=0.05, optional=True,
+        "style_strength", default=1.0, min=0.0, max=2.0, step=0.05,
         tooltip="One dial for the whole style: FFA's strength, color_strength and texture together. 0 gives the portrait back, 1 is what the settings say, above 1 exaggerates brushwork, for colours have arrived. Other values than 0 and 1 compute attention twice.",
-    )
+    )  # fmt: skip
 
 
 class FusedSampler(io.ComfyNode):
@@ -146,40 +128,28 @@ class FusedSampler(io.ComfyNode):
                     "cfg", default=1.0, min=0.0, max=30.0, step=0.1,
                     tooltip="Guidance by the positive prompt. 1 is the paper and the faster; raising it follows the prompt and leaves the portrait.",
                 ),
-                *look_inputs(),
-                io.Int.Input(
-                    "start_step", default=0, min=0, max=999,
-                    tooltip="Steps to leave out at the noisy end. Raising it keeps more of the portrait and saves time.",
-                ),
-                texture_input(),
+                look_input(),
+                style_strength_input(),
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
-                _style_strength(),
-                Rule.Input("rule", optional=True, tooltip="Start and end as the method of Fusion Rule does: its values replace color, detail, texture and start_step above. Not connected: they hold."),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The stylized portrait, for VAE Decode.")],
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(
-        cls, model, content_bank, cfg, detail, color, color_strength, start_step, texture=TEXTURE,
-        style_bank=None, positive=None, negative=None, style_strength=1.0, rule=None,
+        cls, model, content_bank, cfg, look, style_strength, style_bank=None, positive=None, negative=None
     ) -> io.NodeOutput:
-        if rule is not None and rule.start is not None:
-            color, detail, texture, skipped = rule.start
-            start_step = round(skipped * content_bank.trajectory.steps)
-        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
-        samples = way_back(model, sampling, start_step, cfg, style_strength, positive, negative)
-        return io.NodeOutput({"samples": samples})
+        own = own_look(look, content_bank.trajectory.steps)
+        sampling = FusedSampling(content_bank, style_bank, own, StyleStrength(style_strength))
+        return io.NodeOutput({"samples": way_back(model, sampling, cfg, positive, negative)})
 
 
 def way_back(
     model: ModelPatcher,
     sampling: FusedSampling,
-    start_step: int = 0,
     cfg: float = 1.0,
-    style_strength: float = 1.0,
     positive: host.Conditioning | None = None,
     negative: host.Conditioning | None = None,
     progress: host.Progress | None = None,
@@ -191,15 +161,11 @@ def way_back(
         if bank is not None:
             models.check_model(model, bank, role)
     way = content.trajectory
-    if start_step >= way.steps:
-        raise ValueError(f"start_step is {start_step}, but the bank has {way.steps} steps. Set it to {way.steps - 1} or less.")
-    first = way.steps - start_step
-    strength = StyleStrength(style_strength)
     return host.run_sampler(
-        with_strength(model, strength.attention),
-        sampling.at(strength),
-        way.sigmas[: first + 1].flip(0),
-        model.model.process_latent_out(way.latents[first]),
+        model,
+        sampling,
+        way.sigmas.flip(0),
+        model.model.process_latent_out(way.latents[-1]),
         host.checked_conditioning(model, positive),
         host.checked_conditioning(model, negative),
         cfg,
@@ -218,17 +184,18 @@ class DDIMSampler(io.ComfyNode):
             "Give it the schedule of Bank Schedule and the noise of an inversion node, and add no noise.",
             search_aliases=["fff", "ddim", "sampler"],
             inputs=[
-                *look_inputs(),
-                texture_input(),
-                Bank.Input("content_bank", optional=True, tooltip="Bank of the portrait, for its detail. Not connected: plain DDIM."),
+                look_input(),
+                style_strength_input(),
+                Bank.Input("content_bank", optional=True, tooltip="Bank of the portrait, for its detail and start_step. Not connected: plain DDIM."),
                 Bank.Input("style_bank", optional=True, tooltip="Bank of the style picture, for its colours and pieces. Not connected: neither has an effect."),
             ],
             outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustom and SamplerCustomAdvanced.")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, detail, color, color_strength, texture=TEXTURE, content_bank=None, style_bank=None) -> io.NodeOutput:
-        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
+    def execute(cls, look, style_strength, content_bank=None, style_bank=None) -> io.NodeOutput:
+        own = own_look(look, None if content_bank is None else content_bank.trajectory.steps)
+        sampling = FusedSampling(content_bank, style_bank, own, StyleStrength(style_strength))
         return io.NodeOutput(comfy.samplers.KSAMPLER(sampling))
 
 

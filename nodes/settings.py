@@ -1,30 +1,29 @@
-"""Settings of FFA Attention Patch and methods of Fusion Rule, written as lines of text."""
+"""Settings of FFA Attention Patch written as lines of text: its inputs, and methods with their dials."""
 
 from __future__ import annotations
 
-import inspect
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from comfy_api.latest import io
 
-from ..magicstyle_core.fusion import FeatureFusion
-from ..magicstyle_core.methods import METHODS, Method
+from ..magicstyle_core.methods import CUSTOM, METHODS, Dial, Method
 from .fusion import FFAAttentionPatch
-from .rules import DIALS
 
 MOST = 64
 
 
 class Setting(NamedTuple):
-    """A line of the list: where and what it is, the text over its column, what FFA is set to, and the ``method`` that a
-    rule would give."""
+    """A line of the list: where and what it is, the text over its column, the method with its dials, and the other
+    inputs of FFA."""
 
     number: int
     line: str
     label: str
-    values: dict[str, Any]
-    method: Method | None = None
+    method: Method
+    dials: dict[str, Any]
+    inputs: dict[str, Any]
 
     def __str__(self) -> str:
         return f"line {self.number} of settings, '{self.line}'"
@@ -43,14 +42,19 @@ def parse(text: str) -> list[Setting]:
 
 
 def _parse_line(number: int, line: str) -> Setting:
-    """``name=value name=value`` of FFA Attention Patch, or ``method`` or ``method: dial=value`` of Fusion Rule."""
+    """``name=value name=value`` of a custom attention, or ``method`` or ``method: dial=value``, with FFA's inputs."""
     line, _, label = (part.strip() for part in line.partition("#"))
-    name, _, dials = line.partition(":")
-    methods = {known.lower(): make for known, make in METHODS.items()}
-    make = methods.get(name.strip().lower())
+    name, _, rest = line.partition(":")
+    known = {method.lower(): method for method in METHODS}
+    chosen = known.get(name.strip().lower())
     try:
-        method = None if make is None else make(**_dials(dials, set(inspect.signature(make).parameters)))
-        return Setting(number, line, label or line, _values(line if make is None else ""), method)
+        pairs = _pairs(line if chosen is None else rest)
+        inputs = _inputs(pairs)
+        method = _custom(pairs) if chosen is None else METHODS[chosen]
+        dials = _dials(method, {name: value for name, value in pairs.items() if name not in inputs}, chosen is None)
+        method.parts(**dials)  # which says so if alpha and beta do not sum to 1
+        defaults = {widget.id: widget.default for widget in _widgets().values()}
+        return Setting(number, line, label or line, method, dials, defaults | inputs)
     except ValueError as error:
         raise ValueError(f"Line {number} of settings, '{line}': {error}") from error
 
@@ -64,8 +68,7 @@ def _pairs(text: str) -> dict[str, str]:
         value = value if equals else next(words, "")
         if not name or not value or "=" in value:
             raise ValueError(
-                f"'{word}' is not name=value. Write for example 'beta=0.4 keys=style', or a method of Fusion Rule: "
-                f"{'; '.join(METHODS)}."
+                f"'{word}' is not name=value. Write for example 'beta=0.4 keys=style', or a method: {'; '.join(METHODS)}."
             )
         if name.lower() in found:
             raise ValueError(f"{name} is given twice. Give each setting a line of its own.")
@@ -73,12 +76,45 @@ def _pairs(text: str) -> dict[str, str]:
     return found
 
 
-def _dials(text: str, known: set[str]) -> dict[str, float]:
-    """Dials of a method whose dials are ``known``."""
-    pairs = _pairs(text)
-    if unknown := [name for name in pairs if name not in known]:
-        raise ValueError(f"'{unknown[0]}' is not a dial of this method; it has {', '.join(sorted(known)) or 'none'}.")
-    return {name: _number(name, value, *DIALS[name][:2]) for name, value in pairs.items()}
+def _custom(pairs: Mapping[str, str]) -> Method:
+    """The custom method that has the chosen keys."""
+    first, *others = CUSTOM.values()
+    keys = pairs.get("keys", "")
+    return next((method for method in others if any(keys in dial.choices for dial in method.dials)), first)
+
+
+def _dials(method: Method, pairs: Mapping[str, str], custom: bool) -> dict[str, Any]:
+    """Dials of a method: those that are given, and its own values of the others. ``alpha`` of a custom one is what beta
+    leaves."""
+    dials = {dial.name: dial for dial in method.dials}
+    alpha = {"alpha": Dial("alpha", 0.0, "")} if custom else {}
+    if unknown := [name for name in pairs if name not in {**dials, **alpha}]:
+        known = ", ".join(sorted({**dials, **alpha})) or "none"
+        if custom:
+            raise ValueError(
+                f"'{unknown[0]}' is not an input of FFA Attention Patch; it has {', '.join(_widgets())}, and for {method} "
+                f"{known}. Methods are {'; '.join(METHODS)}."
+            )
+        raise ValueError(f"'{unknown[0]}' is not a dial of this method; it has {known}.")
+    given = {name: _value({**dials, **alpha}[name], value) for name, value in pairs.items()}
+    if "alpha" in given:
+        given.setdefault("beta", round(1 - given["alpha"], 9))  # 0.2, as one would write it, and not 0.19999999999999996
+    return {name: dial.default for name, dial in dials.items()} | given
+
+
+def _value(dial: Dial, text: str) -> float | str:
+    return _choice(dial.name, text, _all_choices(dial)) if dial.choices else _number(dial.name, text, dial.low, dial.high)
+
+
+def _all_choices(dial: Dial) -> list[str]:
+    """What a dial of this name may be in any of the custom methods."""
+    return [choice for method in CUSTOM.values() for other in method.dials if other.name == dial.name for choice in other.choices]
+
+
+def _choice(name: str, value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(dict.fromkeys(choices))}; got '{value}'.")
+    return value
 
 
 def _number(name: str, value: str, low: float, high: float) -> float:
@@ -92,32 +128,19 @@ def _number(name: str, value: str, low: float, high: float) -> float:
 
 
 def _widgets() -> dict[str, io.Input]:
-    """Widgets of FFA Attention Patch by name."""
+    """Widgets of FFA Attention Patch by name, without the method."""
     inputs = FFAAttentionPatch.define_schema().inputs
     return {widget.id: widget for widget in inputs if isinstance(widget, io.Float.Input | io.Combo.Input | io.String.Input)}
 
 
-def _values(line: str) -> dict[str, Any]:
-    """All settings of FFA Attention Patch: the line's, and the defaults of the others."""
-    widgets = _widgets()
-    given = {name: _value(widgets, name, value) for name, value in _pairs(line).items()}
-    for one, other in (("alpha", "beta"), ("beta", "alpha")):
-        if one in given:
-            given.setdefault(other, round(1 - given[one], 9))  # 0.2, as one would write it, and not 0.19999999999999996
-    values = {name: widget.default for name, widget in widgets.items()} | given
-    FeatureFusion(values["alpha"], values["beta"])  # which says so if they do not sum to 1
-    return values
-
-
-def _value(widgets: dict[str, io.Input], name: str, value: str) -> float | str:
-    widget = widgets.get(name)
-    if widget is None:
-        raise ValueError(
-            f"'{name}' is not an input of FFA Attention Patch; it has {', '.join(widgets)}. Methods of Fusion Rule are "
-            f"{'; '.join(METHODS)}."
-        )
-    if isinstance(widget, io.Float.Input):
-        return _number(name, value, widget.min, widget.max)
-    if isinstance(widget, io.Combo.Input) and value not in widget.options:
-        raise ValueError(f"{name} must be one of {', '.join(widget.options)}; got '{value}'.")
-    return value
+def _inputs(pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Those of the pairs that are inputs of FFA Attention Patch."""
+    found: dict[str, Any] = {}
+    for name, widget in _widgets().items():
+        if name in pairs:
+            value = pairs[name]
+            if isinstance(widget, io.Float.Input):
+                found[name] = _number(name, value, widget.min, widget.max)
+            else:
+                found[name] = _choice(name, value, widget.options) if isinstance(widget, io.Combo.Input) else value
+    return found

@@ -11,11 +11,11 @@ import latent_preview
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..magicstyle_core.bank import FeatureBank
+from ..magicstyle_core.bank.bank import FeatureBank
 from .fusion import fuse
 from .grid import labelled_grid
-from .running import fusion_patches
-from .sampling import FusedSampling, look_inputs, texture_input, way_back
+from .host.attention import fusion_patches
+from .sampling import OWN, FusedSampling, look_input, own_look, way_back
 from .settings import Setting, parse
 from .types import CATEGORY, Bank
 
@@ -42,18 +42,13 @@ class AlphaBetaSweep(io.ComfyNode):
                 Bank.Input("style_bank", tooltip="Bank of the style picture."),
                 io.String.Input(
                     "settings", default=DEFAULT, multiline=True,
-                    tooltip="One setting a line: inputs of FFA Attention Patch as name=value (alpha follows beta), or a method of Fusion Rule, as 'StyleID: gamma=0.5'. What follows a # is the label. Every line costs one sampling run.",
+                    tooltip="One setting a line: inputs of FFA Attention Patch and dials of its custom method as name=value (alpha follows beta), or a method, as 'StyleID: gamma=0.5'. What follows a # is the label. Every line costs one sampling run.",
                 ),
                 io.Float.Input(
                     "cfg", default=1.0, min=0.0, max=30.0, step=0.1,
                     tooltip="Guidance by the positive prompt, for all settings. 1 is the paper and the faster.",
                 ),
-                *look_inputs(),
-                io.Int.Input(
-                    "start_step", default=0, min=0, max=999,
-                    tooltip="Steps to leave out at the noisy end, for all settings. Raising it keeps more of the portrait and saves time.",
-                ),
-                texture_input(0.0),  # so that only attention differs from one column to the next
+                look_input(OWN, texture=0.0),  # so that only attention differs from one column to the next
                 io.Conditioning.Input("positive", optional=True, tooltip="Prompt to sample with. Not connected: a context of zeros, as in inversion."),
                 io.Conditioning.Input("negative", optional=True, tooltip="Prompt to stay away from, at cfg above 1. Not connected: a context of zeros."),
             ],
@@ -75,15 +70,14 @@ class AlphaBetaSweep(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, vae, content_bank, style_bank, settings, cfg, detail, color, color_strength, start_step,
-        texture=0.0, positive=None, negative=None,
+        cls, model, vae, content_bank, style_bank, settings, cfg, look, positive=None, negative=None
     ) -> io.NodeOutput:
         listed = parse(settings)
         _check_unpatched(model)
         # All are patched before the first one runs, so that a setting that cannot be is refused at once.
         models = [_patched(model, content_bank, style_bank, setting) for setting in listed]
-        sampling = FusedSampling(content_bank, style_bank, detail, color, color_strength, texture)
-        steps = content_bank.trajectory.steps - start_step
+        steps = content_bank.trajectory.steps
+        sampling = FusedSampling(content_bank, style_bank, own_look(look, steps))
         show = latent_preview.prepare_callback(model, steps * len(listed))
         drawn = []
         for number, patched in enumerate(models):
@@ -91,7 +85,7 @@ class AlphaBetaSweep(io.ComfyNode):
             def progress(step, x0, x, total, done=number * steps):
                 show(done + step, x0, x, steps * len(listed))
 
-            drawn.append(_decoded(vae, way_back(patched, sampling, start_step, cfg, 1.0, positive, negative, progress)))
+            drawn.append(_decoded(vae, way_back(patched, sampling, cfg, positive, negative, progress)))
         portraits, styles = (
             _decoded(vae, model.model.process_latent_out(bank.trajectory.latents[0])) for bank in (content_bank, style_bank)
         )
@@ -112,7 +106,7 @@ def _check_unpatched(model: ModelPatcher) -> None:
 
 def _patched(model: ModelPatcher, content: FeatureBank, style: FeatureBank, setting: Setting) -> ModelPatcher:
     try:
-        return fuse(model, content, style, setting.method, **setting.values)
+        return fuse(model, style, content, setting.method, setting.dials, **setting.inputs)
     except ValueError as error:
         raise ValueError(f"{error} (At {setting}.)") from error
 

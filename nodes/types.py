@@ -5,4 +5,3 @@ from comfy_api.latest import io
 CATEGORY = "MagicStyle"
 
 Bank = io.Custom("MAGICSTYLE_BANK")
-Rule = io.Custom("MAGICSTYLE_RULE")  # a magicstyle_core.methods.Method

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from magicstyle_core.codec import PatchCodec
 
+from ..codec import PatchCodec
 from . import checkpoint, dataset, natural
 from .autoencoder import TinyAutoencoder
 from .export import export, export_stock, load

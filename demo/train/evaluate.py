@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import Exact, FixedPoint
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.sampling.ddim import Exact, FixedPoint
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 from ..network import Network
 from ..render import render, scene
@@ -59,7 +58,7 @@ def evaluate(path: Path, size: int, steps: int, out: Path, kinds: Sequence[str],
         report = ", ".join(f"{method} {decibels(picture, coded):.1f} dB" for method, picture in plain.items())
         print(f"  {name}: codec {decibels(coded, image[None]):.1f} dB, {report}")
         content = network.invert(image.expand(len(kinds), -1, -1, -1), steps)
-        fusion = FusionPatch(FeatureFusion(), content, styles, network.layers)
+        fusion = network.patch(FeatureFusion(), content, styles)
         rows.append([image, plain["exact"][0], *network.stylize(content, [fusion], styles)])
     sheet = torch.cat([torch.cat(list(row), 2) for row in rows], 1).permute(1, 2, 0)
     Image.fromarray(np.uint8((sheet.numpy() * 255).round())).save(out)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magicstyle_core.codec import PatchCodec
 
+from ..codec import PatchCodec
 from .autoencoder import TinyAutoencoder
 from .checkpoint import read_tensors, write_tensors
 from .objectives import Codec

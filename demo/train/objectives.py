@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from magicstyle_core.codec import PatchCodec
 
+from ..codec import PatchCodec
 from . import autoencoder, diffusion
 from .autoencoder import TinyAutoencoder
 from .unet import OWN, DemoUNet, Layout

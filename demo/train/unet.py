@@ -2,22 +2,24 @@
 
 Same modules under the same names as ComfyUI's `UNetModel(**layout.config())`, with two savings. Cross-attention
 over a zero context is a constant: only `attn2.to_out.0.bias` exists here, and `host_state` adds the rest.
-1x1 convolutions of the transformers run as matrix products over tokens. Given `options`, it calls the patches in
-them at every self-attention as the host does, so that `magicstyle_core.attention` runs on it without ComfyUI.
+1x1 convolutions of the transformers run as matrix products over tokens. Given `hooks`, it calls their patches at every
+self-attention as a host does, so that `magicstyle_core.fusion` runs on it without ComfyUI.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magicstyle_core.branches import OVERRIDE
+from magicstyle_core.fusion.attention import ForwardPass, LayerCall, Patch
+from magicstyle_core.fusion.base import AttentionInputs
+from magicstyle_core.fusion.branches import Pending
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
 
@@ -57,6 +59,13 @@ OWN = Layout(channels=16, width=64, factor=2, heads=4, context=64)
 STOCK = Layout(channels=4, width=320, factor=1, heads=8, context=768)  # the host's loader takes it for SD 1.5
 
 
+class Hooks(NamedTuple):
+    """Patches to call before self-attention, and the pass that they belong to."""
+
+    patches: Sequence[Patch]
+    forward: ForwardPass
+
+
 class SelfAttention(nn.Module):
     """attn1: projections without bias, as in Stable Diffusion."""
 
@@ -68,12 +77,14 @@ class SelfAttention(nn.Module):
         self.to_v = nn.Linear(width, width, bias=False)
         self.to_out = nn.Sequential(nn.Linear(width, width), nn.Identity())
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, override: Callable[..., Tensor] | None = None
-    ) -> Tensor:
-        """query (B, T, C), key and value (B, S, C) to (B, T, C); `override` is the host's hook, see `OVERRIDE`."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, pending: Pending | None = None) -> Tensor:
+        """query (B, T, C), key and value (B, S, C) to (B, T, C); `pending` runs what patches left to do."""
         q, k, v = self.to_q(query), self.to_k(key), self.to_v(value)
-        return self.to_out(attend(q, k, v, self.heads) if override is None else override(attend, q, k, v, self.heads))
+
+        def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(q, k, v, self.heads)
+
+        return self.to_out(plain(q, k, v) if pending is None else pending.attend(plain, q, k, v, self.heads))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -129,20 +140,18 @@ class TransformerBlock(nn.Module):
         self.attn2 = ConstantAttention(width)
         self.ff = FeedForward(width)
 
-    def forward(self, x: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+    def forward(self, x: Tensor, call: LayerCall | None = None, patches: Sequence[Patch] = ()) -> Tensor:
         h = self.norm1(x)
-        attended = self.attn1(h, h, h) if options is None else self._patched(h, options)
+        attended = self.attn1(h, h, h) if call is None else self._patched(h, call, patches)
         x = x + attended + self.attn2()
         return x + self.ff(self.norm3(x))
 
-    def _patched(self, h: Tensor, options: dict[str, Any]) -> Tensor:
-        """Self-attention with the host's hooks: inputs before the projections, and the attention itself."""
-        patches = options["patches"]
-        extra_options = {name: value for name, value in options.items() if name != "patches"}
-        query, key, value = h, h, h
-        for patch in patches.get("attn1_patch", ()):
-            query, key, value = patch(query, key, value, extra_options)
-        return self.attn1(query, key, value, options.get(OVERRIDE))
+    def _patched(self, h: Tensor, call: LayerCall, patches: Sequence[Patch]) -> Tensor:
+        """Self-attention with a host's hooks: inputs before the projections, and the attention itself."""
+        inputs = AttentionInputs(h, h, h)
+        for patch in patches:
+            inputs = patch(inputs, call)
+        return self.attn1(*inputs, call.forward.pending)
 
 
 class SpatialTransformer(nn.Module):
@@ -155,13 +164,15 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads)])
         self.proj_out = nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor, emb: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+    def forward(self, x: Tensor, emb: Tensor, key: LayerKey, hooks: Hooks | None = None) -> Tensor:
         height, width = x.shape[2:]
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
         tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
-        if options is not None:
-            options = options | {"activations_shape": list(x.shape), "block_index": 0}
-        tokens = self.transformer_blocks[0](tokens, options)
+        if hooks is None:
+            tokens = self.transformer_blocks[0](tokens)
+        else:
+            call = LayerCall(key, (height, width), len(x), hooks.forward)
+            tokens = self.transformer_blocks[0](tokens, call, hooks.patches)
         tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
         return x + tokens.transpose(1, 2).unflatten(2, (height, width))
 
@@ -241,20 +252,17 @@ class DemoUNet(nn.Module):
                 _scale(module.proj_out, 0.0)
         _scale(self.out[2], 0.0)
 
-    def forward(self, x: Tensor, timesteps: Tensor, options: dict[str, Any] | None = None) -> Tensor:
-        """Noisy latents (B, C, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, C, H, W), H and W even.
-
-        `options` are the host's transformer_options; None leaves out the hooks.
-        """
+    def forward(self, x: Tensor, timesteps: Tensor, hooks: Hooks | None = None) -> Tensor:
+        """Noisy latents (B, C, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, C, H, W), H and W even."""
         emb = self.time_embed(timestep_embedding(timesteps, self.layout.width))
         skips = []
         h = x
         for index, block in enumerate(self.input_blocks):
-            h = _through(block, h, emb, _at("input", index, options))
+            h = _through(block, h, emb, LayerKey("input", index, 0), hooks)
             skips.append(h)
-        h = _through(self.middle_block, h, emb, _at("middle", 0, options))
+        h = _through(self.middle_block, h, emb, LayerKey("middle", 0, 0), hooks)
         for index, block in enumerate(self.output_blocks):
-            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb, _at("output", index, options))
+            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb, LayerKey("output", index, 0), hooks)
         return self.out(h)
 
     def attention_layers(self) -> tuple[AttentionLayer, ...]:
@@ -296,16 +304,12 @@ def from_host_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.endswith(unused)}
 
 
-def _at(block: str, index: int, options: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if options is None else options | {"block": (block, index)}
-
-
-def _through(block: nn.ModuleList, h: Tensor, emb: Tensor, options: dict[str, Any] | None) -> Tensor:
+def _through(block: nn.ModuleList, h: Tensor, emb: Tensor, key: LayerKey, hooks: Hooks | None) -> Tensor:
     for layer in block:
         if isinstance(layer, nn.Conv2d):
             h = layer(h)
         elif isinstance(layer, SpatialTransformer):
-            h = layer(h, emb, options)
+            h = layer(h, emb, key, hooks)
         else:
             h = layer(h, emb)
     return h

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from unet import CHANNELS, CONTEXT, ThinUNet
 
-from magicstyle_core.attention import CALL, Call, CapturePatch
-from magicstyle_core.bank import FeatureBank, ModelFingerprint
-from magicstyle_core.branches import with_forward
-from magicstyle_core.ddim import Exact, InversionMethod
+from magicstyle_core.fusion.attention import CALL, Call, CapturePatch
+from magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
+from magicstyle_core.fusion.branches import with_forward
+from magicstyle_core.sampling.ddim import Exact, InversionMethod
 from magicstyle_core.layers import LayerSelection
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import ascending
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2

@@ -11,7 +11,7 @@ from denoisers import UNetDenoiser, assert_close
 from torch import Tensor
 from unet import Attention
 
-from magicstyle_core.bank import FeatureBank
+from magicstyle_core.bank.bank import FeatureBank
 from magicstyle_core.layers import LayerKey
 
 

@@ -7,12 +7,13 @@ import torch
 from denoisers import assert_close, capture, gaussian, select, smooth_latent
 from formulas import look
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.branches import FORWARD, Forward, FusedAttention
-from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, Branch, FeatureFusion, Moment
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.fusion.branches import FORWARD, Forward, FusedAttention
+from magicstyle_core.bank.features import Feature
+from magicstyle_core.fusion.base import AttentionInputs, Branch, Moment
+from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import LayerKey
-from magicstyle_core.rules import StandardAttention
+from magicstyle_core.fusion.rules import StandardAttention
 
 STEP = 2
 MOMENT = Moment(2, 4)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from denoisers import Conditioning, UNetDenoiser, assert_close, capture, descending, select, smooth_latent
 
-from magicstyle_core.attention import CapturePatch
-from magicstyle_core.ddim import Exact, FixedPoint, sample
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.fusion.attention import CapturePatch
+from magicstyle_core.sampling.ddim import Exact, FixedPoint, sample
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import ascending
 
 METHODS = [FixedPoint(), FixedPoint(2), Exact()]

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from magicstyle_core.codec import PatchCodec
+from demo.codec import PatchCodec
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "demo" / "magicstyle_demo.safetensors"

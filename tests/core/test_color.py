@@ -4,7 +4,7 @@ import pytest
 import torch
 from denoisers import assert_close, gaussian
 
-from magicstyle_core.color import adain, transport
+from magicstyle_core.sampling.color import adain, transport
 
 BOTH = pytest.mark.parametrize("align", [adain, transport])
 

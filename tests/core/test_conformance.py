@@ -15,9 +15,9 @@ from record_vectors import FILE, GRID, HEADS, MOMENTS, PICTURES, STEPS, key, vec
 from safetensors.numpy import load_file
 from unet import attend as host_attention
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, Moment
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.bank.features import Feature
+from magicstyle_core.fusion.base import AttentionInputs, Moment
 from magicstyle_core.layers import PRESETS, AttentionLayer, LayerKey
 from magicstyle_core.methods import METHODS, Start
 

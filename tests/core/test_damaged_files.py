@@ -8,7 +8,7 @@ import torch
 from damage import damaged
 from test_serialization import record
 
-from magicstyle_core.serialization import load_bank, save_bank
+from magicstyle_core.bank.serialization import load_bank, save_bank
 
 BANKS = {
     "fp16": {"storage": "cpu", "dtype": torch.float16, "every": 2},

@@ -16,7 +16,7 @@ from denoisers import (
     smooth_latent,
 )
 
-from magicstyle_core.ddim import Exact, FixedPoint, predict_noise, sample
+from magicstyle_core.sampling.ddim import Exact, FixedPoint, predict_noise, sample
 from magicstyle_core.schedule import ascending, ve_from_vp, vp_from_ve
 
 METHODS = [FixedPoint(), FixedPoint(1), FixedPoint(3), Exact()]

@@ -11,14 +11,14 @@ from demo.network import SMALL, Network
 from demo.train import loop
 from demo.train.loop import Plan, Trainer
 from demo.train.objectives import Autoencoding, Denoising
-from magicstyle_core.attention import CapturePatch, FusionPatch
+from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
 from magicstyle_core.chroma import keep_colors
-from magicstyle_core.ddim import FixedPoint
-from magicstyle_core.features import PRECISIONS
+from magicstyle_core.sampling.ddim import FixedPoint
+from magicstyle_core.bank.features import PRECISIONS
 from magicstyle_core.methods import METHODS
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
-from magicstyle_core.serialization import load_bank, save_bank
-from magicstyle_core.storage import DiskWriter, MemoryWriter
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.bank.serialization import load_bank, save_bank
+from magicstyle_core.bank.storage import DiskWriter, MemoryWriter
 
 STEPS, SIZE = 3, 32
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from denoisers import ALPHAS, SIGMAS, assert_close, gaussian, mixture_denoiser
 
-from magicstyle_core.ddim import FixedPoint, predict_noise, sample
+from magicstyle_core.sampling.ddim import FixedPoint, predict_noise, sample
 from magicstyle_core.schedule import ascending, ve_from_vp, vp_from_ve
 
 pytest.importorskip("diffusers")

@@ -9,18 +9,14 @@ import torch
 from denoisers import assert_close, gaussian, select, smooth_latent
 from formulas import attend, both, look, scenes
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.bank import FeatureBank
-from magicstyle_core.features import PackedFeature
-from magicstyle_core.fusion import (
-    AttentionInputs,
-    Branch,
-    FeatureFusion,
-    Keys,
-    with_strength,
-)
-from magicstyle_core.rules import StandardAttention
-from magicstyle_core.storage import MemoryStore
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.bank.bank import FeatureBank
+from magicstyle_core.bank.features import PackedFeature
+from magicstyle_core.fusion.attention import with_strength
+from magicstyle_core.fusion.base import AttentionInputs, Branch
+from magicstyle_core.fusion.ffa import FeatureFusion, Keys
+from magicstyle_core.fusion.rules import StandardAttention
+from magicstyle_core.bank.storage import MemoryStore
 
 STEP = 2
 

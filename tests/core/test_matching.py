@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from denoisers import assert_close, gaussian
 
-from magicstyle_core.features import Feature
-from magicstyle_core.fusion import AttentionInputs, FeatureFusion, Moment
-from magicstyle_core.matching import SHARPNESS, match, relay, texture
+from magicstyle_core.bank.features import Feature
+from magicstyle_core.fusion.base import AttentionInputs, Moment
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.fusion.matching import SHARPNESS, match, relay, texture
 
 GRID, OTHER = (8, 10), (6, 7)
 

@@ -5,11 +5,11 @@ import torch
 from denoisers import capture, select, smooth_latent
 from test_serialization import record
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import Exact, sample
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.sampling.ddim import Exact, sample
+from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import LayerKey
-from magicstyle_core.serialization import load_bank, save_bank
+from magicstyle_core.bank.serialization import load_bank, save_bank
 
 KEY = LayerKey("output", 3, 1)
 PORTRAITS = 4

@@ -8,9 +8,9 @@ import torch
 from denoisers import select, smooth_latent
 from formulas import scenes
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.fusion import FeatureFusion
-from magicstyle_core.rules import StandardAttention, Sum
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.fusion.rules import StandardAttention, Sum
 
 STEP = 3
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from denoisers import capture, descending, select, smooth_latent
 
-from magicstyle_core.attention import CALL, FusionPatch
-from magicstyle_core.bank import Kept
-from magicstyle_core.ddim import sample
-from magicstyle_core.fusion import FeatureFusion
-from magicstyle_core.prefetch import Prefetcher
+from magicstyle_core.fusion.attention import CALL, FusionPatch
+from magicstyle_core.bank.bank import Kept
+from magicstyle_core.sampling.ddim import sample
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.fusion.prefetch import Prefetcher
 from magicstyle_core.schedule import SigmaWindow
 
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from demo.quality import classifiers
-from demo.quality import pairs as pairing
-from demo.quality.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
-from demo.quality.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
-from demo.quality.pairs import Pair, pairs, photographs
-from demo.quality.sheet import sheet
+from truth import classifiers
+from truth import pairs as pairing
+from truth.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
+from truth.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
+from truth.pairs import Pair, pairs, photographs
+from truth.sheet import sheet
 from demo.render import render, scene
 from demo.render.styles import KINDS, apply, style
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from demo.network import SMALL, Network
-from demo.quality.classical import reinhard
-from demo.quality.curves import gain
-from demo.quality.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
-from demo.quality.methods import (
+from truth.classical import reinhard
+from truth.curves import gain
+from truth.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
+from truth.methods import (
     BETAS,
     DEFAULT,
     PAPER,
@@ -27,14 +27,14 @@ from demo.quality.methods import (
     at_style_strength,
     gentle,
 )
-from demo.quality.pairs import Pair, pairs
-from demo.quality.study import Values
+from truth.pairs import Pair, pairs
+from truth.study import Values
 from demo.render.fields import Field
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.bank import FeatureBank
-from magicstyle_core.color import transport
-from magicstyle_core.ddim import FixedPoint, sample
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.bank.bank import FeatureBank
+from magicstyle_core.sampling.color import transport
+from magicstyle_core.sampling.ddim import FixedPoint, sample
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 pytestmark = pytest.mark.slow  # 40 s of one core
 

@@ -7,9 +7,9 @@ import torch
 from denoisers import Conditioning, UNetDenoiser, assert_close, capture, select, smooth_latent
 from formulas import look
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import sample
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.sampling.ddim import sample
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 FFA = FeatureFusion()
 ARRANGEMENTS = ["together", "apart", "reversed"]

@@ -5,9 +5,9 @@ import torch
 from denoisers import assert_close, capture, descending, relative, select, smooth_latent
 from formulas import look
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import FixedPoint, sample
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.sampling.ddim import FixedPoint, sample
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 RULES = [
     FeatureFusion(),

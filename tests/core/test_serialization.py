@@ -10,17 +10,18 @@ import pytest
 import torch
 from denoisers import FINGERPRINT, capture, descending, gaussian, select, smooth_latent
 
-from magicstyle_core.attention import CapturePatch, FusionPatch
-from magicstyle_core.bank import FeatureBank, Trajectory
-from magicstyle_core.ddim import Exact, FixedPoint, sample
-from magicstyle_core.features import PRECISIONS
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
+from magicstyle_core.bank.bank import FeatureBank
+from magicstyle_core.bank.trajectory import Trajectory
+from magicstyle_core.sampling.ddim import Exact, FixedPoint, sample
+from magicstyle_core.bank.features import PRECISIONS
+from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import AttentionLayer, LayerKey
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import SigmaWindow, ascending
-from magicstyle_core.serialization import load_bank, save_bank
-from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter, layouts_of
-from magicstyle_core.tensor_file import TensorFileReader, TensorFileWriter, header_of, read_header
+from magicstyle_core.bank.serialization import load_bank, save_bank
+from magicstyle_core.bank.storage import DiskWriter, RecomputedStore, RecomputedWriter, MemoryWriter, layouts_of
+from magicstyle_core.bank.tensor_file import TensorFileReader, TensorFileWriter, header_of
 
 WINDOW = SigmaWindow(14.0, 0.1)
 
@@ -36,7 +37,7 @@ def record(model, storage, dtype, folder, size=(9, 7), batch=2, method=None, **p
     writers = {
         "cpu": lambda _: MemoryWriter(),
         "disk": lambda _: DiskWriter(folder / "kept.safetensors", plan.layouts(batch, size)),
-        "live": lambda _: LiveWriter(LiveStore(gaussian((1, 5, 16), 3).float(), gaussian((1, 4), 4).half())),
+        "live": lambda _: RecomputedWriter(RecomputedStore(gaussian((1, 5, 16), 3).float(), gaussian((1, 4), 4).half())),
     }
     recorder = FeatureRecorder(plan, (batch,), writers[storage])
     x = smooth_latent(*size, seed=20, batch=batch)
@@ -54,7 +55,7 @@ def assert_same(loaded, bank):
         mine, given = getattr(loaded.trajectory, name), getattr(bank.trajectory, name)
         assert (mine is None and given is None) or (torch.equal(mine, given) and mine.dtype == given.dtype)
     assert loaded.trajectory.method == bank.trajectory.method
-    if isinstance(bank.store, LiveStore):
+    if isinstance(bank.store, RecomputedStore):
         assert torch.equal(loaded.store.context, bank.store.context)
         assert loaded.store.pooled.dtype == bank.store.pooled.dtype
         assert torch.equal(loaded.store.pooled, bank.store.pooled)

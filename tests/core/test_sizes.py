@@ -7,9 +7,9 @@ from denoisers import Conditioning, UNetDenoiser, assert_close, capture, descend
 from formulas import attend, look, project, scenes
 from unet import ThinUNet
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import FixedPoint, sample
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.sampling.ddim import FixedPoint, sample
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 FFA = FeatureFusion()
 STEP = 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from demo.quality.statistics import interval, paired
+from truth.statistics import interval, paired
 
 
 def test_intervals_cover_the_mean_about_as_often_as_they_say():

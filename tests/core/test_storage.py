@@ -7,14 +7,14 @@ import pytest
 import torch
 from denoisers import FINGERPRINT, assert_close, capture, descending, gaussian, select, smooth_latent
 
-from magicstyle_core.attention import CapturePatch, FusionPatch
-from magicstyle_core.ddim import Exact, sample
-from magicstyle_core.features import PRECISIONS, Feature, PackedFeature
-from magicstyle_core.fusion import FeatureFusion
-from magicstyle_core.recording import CapturePlan, FeatureRecorder
-from magicstyle_core.rules import StandardAttention
+from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
+from magicstyle_core.sampling.ddim import Exact, sample
+from magicstyle_core.bank.features import PRECISIONS, Feature, PackedFeature
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.fusion.rules import StandardAttention
 from magicstyle_core.schedule import SigmaWindow, ascending
-from magicstyle_core.storage import DiskWriter, LiveStore, LiveWriter, MemoryWriter, Room, choose_storage
+from magicstyle_core.bank.storage import DiskWriter, RecomputedStore, RecomputedWriter, MemoryWriter, Room, choose_storage
 
 FREE = Room(gpu=8_000, cpu=10_000, disk=100_000)
 
@@ -188,8 +188,8 @@ def test_keeping_fewer_steps_takes_less_and_changes_little(model):
 
 def test_a_live_bank_keeps_nothing_and_says_so_when_read(model, sigmas):
     plan = CapturePlan(select(model), ascending(sigmas))
-    store = LiveStore(torch.zeros(1, 77, 16))
-    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), lambda group: LiveWriter(store))
+    store = RecomputedStore(torch.zeros(1, 77, 16))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), lambda group: RecomputedWriter(store))
     assert bank.store.storage == "live"
     assert bank.bytes == bank.trajectory.bytes
     assert bank.step_at(float(sigmas[0])) == 4

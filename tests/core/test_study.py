@@ -5,9 +5,9 @@ import weakref
 import numpy as np
 import torch
 
-from demo.quality.methods import Row, Setting
-from demo.quality.pairs import Pair
-from demo.quality.study import Study
+from truth.methods import Row, Setting
+from truth.pairs import Pair
+from truth.study import Study
 from demo.render.styles import KINDS
 
 

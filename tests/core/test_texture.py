@@ -5,10 +5,10 @@ import torch
 from denoisers import assert_close, descending, gaussian, gaussian_denoiser, mixture_denoiser
 
 from magicstyle_core import texture
-from magicstyle_core.color import transport
-from magicstyle_core.ddim import sample
+from magicstyle_core.sampling.color import transport
+from magicstyle_core.sampling.ddim import sample
 from magicstyle_core.schedule import ascending
-from magicstyle_core.texture import LARGEST, SMALLEST, TextureSwap, swap
+from magicstyle_core.sampling.texture import LARGEST, SMALLEST, TextureSwap, swap
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from demo.train.loop import Plan, Trainer
 from demo.train.objectives import Autoencoding, Denoising
 from demo.train.pictures import Pictures
 from demo.train.unet import STOCK, DemoUNet, Layout
-from magicstyle_core.codec import PatchCodec
+from demo.codec import PatchCodec
 
 SIZE = 32
 

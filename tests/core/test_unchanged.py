@@ -4,10 +4,10 @@ import pytest
 import torch
 from denoisers import SIGMAS, select, smooth_latent
 
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.ddim import sample
-from magicstyle_core.fusion import FeatureFusion
-from magicstyle_core.rules import StandardAttention
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.sampling.ddim import sample
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.fusion.rules import StandardAttention
 from magicstyle_core.schedule import SigmaWindow
 
 FFA = FeatureFusion()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magicstyle_core.branches import OVERRIDE
+from magicstyle_core.fusion.branches import OVERRIDE
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
 CHANNELS = 4  # of a latent

@@ -2,15 +2,37 @@
 
 INVERSION = {
     "steps": 4, "scheduler": "ddim_uniform", "method": "exact", "layers": "all", "storage": "cpu",
-    "precision": "fp32", "iterations": 1,
+    "precision": "fp32",
 }  # fmt: skip
-FFA = {
-    "alpha": 0.8, "beta": 0.2, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "keys": "style",
-    "queries": "stored", "temperature": 1.0, "layers": "all", "rows": "all",
-}  # fmt: skip
-MATCHED = {"alpha": 0.6, "beta": 0.4, "queries": "matched"}
-LOOK = {"detail": 1.0, "color": "adain", "color_strength": 1.0, "texture": 0.0}
-FFF = {**LOOK, "cfg": 1.0, "start_step": 0}
+PATCH = {"strength": 1.0, "start_percent": 0.0, "end_percent": 1.0, "layers": "all", "rows": "all"}
+PAPER = {"beta": 0.2, "keys": "style", "queries": "stored", "temperature": 1.0}
+MATCHED = {"beta": 0.4, "queries": "matched"}
+LOOK = {"detail": 1.0, "color": "adain", "color_strength": 1.0, "texture": 0.0, "start_step": 0}
+SAMPLER = {"cfg": 1.0, "style_strength": 1.0}
+
+
+def fusion(method=None, **changes):
+    """FFA's inputs: those of a method with its dials, or of the custom attention that has the given dials."""
+    patch = {name: changes.pop(name, value) for name, value in PATCH.items()}
+    others = {name: changes.pop(name) for name in ("model", "content_bank", "style_bank") if name in changes}
+    if method is None:
+        changes = {**PAPER, **changes}
+        joined = "+" in changes["keys"]
+        changes |= {"style_scale": 1.0, "style_weight": 1.0, **changes} if joined else {}
+        method = "Custom, joined keys" if joined else "Custom"
+    return {"method": method, **{f"method.{name}": value for name, value in changes.items()}, **patch, **others}
+
+
+def look(**changes):
+    """A sampler's inputs that say how it starts and ends: its own, or those of ``look="as the method"``."""
+    if changes.get("look") == "as the method":
+        return changes
+    dials = {name: changes.pop(name, value) for name, value in LOOK.items()}
+    return {"look": "own", **{f"look.{name}": value for name, value in dials.items()}, **changes}
+
+
+FFA = fusion()
+FFF = look(**SAMPLER)
 LATENT = {"batch": 1, "height": 16, "width": 16, "channels": 4, "value": ""}
 
 
@@ -44,14 +66,20 @@ def csdi(content=None, style=None, loader=None, **inversion):
     }  # fmt: skip
 
 
-def ffa(source="model", **changes):
-    inputs = {"model": [source, 0], "content_bank": ["csdi", 0], "style_bank": ["csdi", 1], **FFA, **changes}
-    return node("MagicStyle_FFA", **inputs)
+def ffa(source="model", content=True, **changes):
+    banks = {"content_bank": ["csdi", 0]} if content else {}
+    return node("MagicStyle_FFA", **{"model": [source, 0], "style_bank": ["csdi", 1], **banks, **fusion(**changes)})
 
 
 def fff(source, style=True, **changes):
-    inputs = {"style_bank": ["csdi", 1]} if style else {}
-    return node("MagicStyle_FusedSampler", model=[source, 0], content_bank=["csdi", 0], **{**inputs, **FFF, **changes})
+    banks = {"content_bank": ["csdi", 0], **({"style_bank": ["csdi", 1]} if style else {})}
+    return node("MagicStyle_FusedSampler", model=[source, 0], **{**banks, **SAMPLER, **look(**changes)})
+
+
+def ddim(content=True, style=True, **changes):
+    """DDIM Sampler."""
+    banks = {**({"content_bank": ["csdi", 0]} if content else {}), **({"style_bank": ["csdi", 1]} if style else {})}
+    return node("MagicStyle_Sampler", **{"style_strength": 1.0, **banks, **look(**changes)})
 
 
 def full(ffa_changes=None, fff_changes=None, **csdi_changes):

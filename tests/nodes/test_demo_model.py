@@ -9,8 +9,8 @@ from graphs import FFA, FFF, INVERSION, LOOK, error_of, keep, node
 from PIL import Image
 
 from demo.network import DEMO, Network
-from magicstyle_core.attention import FusionPatch
-from magicstyle_core.fusion import FeatureFusion
+from magicstyle_core.fusion.attention import FusionPatch
+from magicstyle_core.fusion.ffa import FeatureFusion
 
 TILES = {"tile_size": 64, "overlap": 0, "temporal_size": 64, "temporal_overlap": 8}
 KEPT = ("scale content", "scale style", "content", "plain", "fff", "image", "codec")

@@ -96,8 +96,8 @@ def test_a_patch_that_does_nothing_changes_no_bit(run, changes):
         {"keys": "content+style"},
         {"keys": "live+style"},
         {"keys": "content"},
-        {"queries": "live", "alpha": 0.75, "beta": 0.25, "temperature": 1.5},
-        {"queries": "live", "alpha": 0.0, "beta": 1.0},
+        {"queries": "live", "beta": 0.25, "temperature": 1.5},
+        {"queries": "live", "beta": 1.0},
         {"end_percent": 0.5},
         {"layers": "output"},
         {"rows": "positive"},
@@ -141,7 +141,7 @@ def test_a_second_run_is_cached_and_a_new_alpha_does_not_invert_again(executor):
     executor.run(full())
     assert "csdi" in executor.cached()
     assert "fff" in executor.cached()
-    executor.run(full(ffa_changes={"alpha": 0.6, "beta": 0.4}))
+    executor.run(full(ffa_changes={"beta": 0.4}))
     assert "csdi" in executor.cached()
     assert "fff" not in executor.cached()
 

@@ -97,7 +97,7 @@ def test_wrong_widgets_are_marked_before_the_run(run, changes, words):
 
 def test_linked_widgets_are_checked_when_they_arrive(run, pack):
     with pytest.raises(ValueError, match="must sum to 1"):
-        pack("magicstyle_core.fusion").FeatureFusion(0.7, 0.2)
+        pack("magicstyle_core.fusion.ffa").FeatureFusion(0.7, 0.2)
 
 
 def test_the_host_goes_on_after_an_error(run):

@@ -1,0 +1,89 @@
+"""Contents, their truths in a style, and two references of that style: one in the content's pose, one unlike it.
+
+People, style seeds and references are all held out from the training of the demo model and of the classifiers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from demo.render import render, scene
+from demo.render.fields import Field
+from demo.render.styles import KINDS, Style, apply, style
+from demo.train import natural
+from demo.train.dataset import ASSETS, HELD_OUT_SCENES, HELD_OUT_STYLES
+
+IDENTITIES = 12
+ALL = 168  # twice the least common multiple of 12 people and 14 kinds
+ALIGNED_PEOPLE = HELD_OUT_SCENES + 1_000  # who sits for the references; one person per pair
+MISALIGNED_PEOPLE = HELD_OUT_SCENES + 2_000
+OTHER_TEXTURE = 1_000_003  # added to a style's seed; odd, because noise repeats with the seed modulo 256
+SHIFT = (0.08, 0.14)  # down and right, as fractions of the side
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """content: a person; truth: that person in the style; aligned, misaligned: other people in the style.
+    Images (S, S, 3) in 0..1; identity: 0..11; kind: family of the style."""
+
+    identity: int
+    kind: str
+    content: Field
+    truth: Field
+    aligned: Field
+    misaligned: Field
+
+
+def pairs(size: int, count: int = ALL) -> list[Pair]:
+    """The first `count` of 168 pairs: 12 people, each in 7 of the 14 kinds, twice with other dials.
+
+    People and kinds go round side by side, so that a prefix of any length is as balanced as it can be.
+    """
+    if not 1 <= count <= ALL:
+        raise ValueError(f"There are 1 to {ALL} pairs; {count} were asked for.")
+    contents = [render(scene(HELD_OUT_SCENES + i), size)[0] for i in range(min(count, IDENTITIES))]
+    return [_pair(index, contents[index % IDENTITIES], size) for index in range(count)]
+
+
+def photographs(size: int) -> list[tuple[str, Field]]:
+    """Name and picture (size, size, 3) of the real portraits in assets/, the whole picture scaled to a square."""
+    found = []
+    for file, photo in zip(natural.PHOTOGRAPHS, natural.photographs(ASSETS), strict=True):
+        scaled = photo.resize((size, size), Image.Resampling.LANCZOS)
+        name = file.removeprefix("portrait_").removesuffix(".jpg")
+        found.append((name, np.asarray(scaled, np.float32) / np.float32(255)))
+    return found
+
+
+def other_texture(chosen: Style) -> Style:
+    """The same palette, dials, angle and pitch with the strokes, cells and grain elsewhere.
+
+    Halftone, risograph and engraving draw their screens from angle, pitch and dials alone; they stay where they are.
+    """
+    return replace(chosen, seed=chosen.seed + OTHER_TEXTURE)
+
+
+def mirrored_and_shifted(image: Field) -> Field:
+    """The picture (S, S, 3) mirrored, then moved down and right; what comes into view is filled by reflection."""
+    size = len(image)
+    down, right = (round(part * size) for part in SHIFT)
+    return np.pad(image[:, ::-1], ((down, 0), (right, 0), (0, 0)), mode="reflect")[:size, :size]
+
+
+def _pair(index: int, content: Field, size: int) -> Pair:
+    identity, kind = index % IDENTITIES, KINDS[index % len(KINDS)]
+    chosen = style(HELD_OUT_STYLES + index, kind)
+    sitter = replace(scene(ALIGNED_PEOPLE + index), pose=scene(HELD_OUT_SCENES + identity).pose)
+    aligned = render(sitter, size)[0]
+    stranger = mirrored_and_shifted(render(scene(MISALIGNED_PEOPLE + index), size)[0])
+    return Pair(
+        identity,
+        kind,
+        content,
+        apply(chosen, content),
+        apply(chosen, aligned),
+        apply(other_texture(chosen), stranger),
+    )

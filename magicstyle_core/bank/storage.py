@@ -1,0 +1,275 @@
+"""Where features are kept: in memory of a device, in a file on disk, or nowhere.
+
+A writer takes features while a picture is inverted and turns into a store when all are there.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..layers import AttentionLayer, LayerKey
+from .features import PackedFeature, size_of
+from .tensor_file import Slot, TensorFileReader, TensorFileWriter
+
+Storage = Literal["gpu", "cpu", "disk", "recompute"]
+Kind = Literal["input"]  # the input of self-attention
+Allocate = Callable[[torch.Size, torch.dtype], Tensor]
+
+
+class Place(NamedTuple):
+    """Step (1 to N) and layer of a feature, and which of the layer's tensors it is."""
+
+    step: int
+    key: LayerKey
+    kind: Kind = "input"
+
+    def __str__(self) -> str:
+        """Its name in a file: other kinds than the first will follow the address."""
+        return f"{self.step:04d}.{self.key}"
+
+
+class Layout(NamedTuple):
+    """Shape of one feature before anything was captured."""
+
+    shape: tuple[int, int, int]  # (B, T, C)
+    grid: tuple[int, int]
+    dtype: torch.dtype
+
+    def slots(self, place: Place) -> dict[str, Slot]:
+        """The tensors that it takes in a file, by name."""
+        values = {str(place): Slot(self.dtype, self.shape)}
+        if self.dtype != torch.int8:
+            return values
+        return values | {f"{place}.scale": Slot(torch.float32, (*self.shape[:2], 1))}
+
+
+class StepFeatures(Protocol):
+    """Features of one step by layer, as they are stored."""
+
+    def __getitem__(self, key: LayerKey, /) -> PackedFeature: ...
+
+
+class FeatureStore(Protocol):
+    """Features by step and layer; never changes. ``bytes`` counts what it takes where ``storage`` says; ``dtype`` is
+    None if it holds nothing."""
+
+    @property
+    def storage(self) -> Storage: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def dtype(self) -> torch.dtype | None: ...
+
+    def at(self, step: int) -> StepFeatures: ...
+
+
+class FeatureWriter(Protocol):
+    """Collects features; what is put again is replaced. Ends with ``publish`` or ``discard``.
+
+    Without ``keeps`` it need not be given any.
+    """
+
+    @property
+    def keeps(self) -> bool: ...
+
+    def put(self, place: Place, feature: PackedFeature) -> None: ...
+
+    def publish(self) -> FeatureStore: ...
+
+    def discard(self) -> None: ...
+
+
+class MemoryStore:
+    """Features as tensors; ``owner`` lives as long as they do."""
+
+    def __init__(self, features: Mapping[Place, PackedFeature], owner: object = None) -> None:
+        self._steps: dict[int, dict[LayerKey, PackedFeature]] = {}
+        for place, feature in features.items():
+            self._steps.setdefault(place.step, {})[place.key] = feature
+        self._tensors = [tensor for feature in features.values() for tensor in feature.tensors]
+        self._owner = owner
+
+    @property
+    def storage(self) -> Storage:
+        return "cpu" if all(tensor.device.type == "cpu" for tensor in self._tensors) else "gpu"
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(size_of, self._tensors))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return self._tensors[0].dtype if self._tensors else None
+
+    def at(self, step: int) -> StepFeatures:
+        return self._steps[step]
+
+
+class MemoryWriter:
+    """Keeps features on ``device``, or where they are if it is None.
+
+    ``allocate`` gives the memory for tensors that come from another device (pinned memory, so that copies need not
+    wait for each other).
+    """
+
+    keeps = True
+
+    def __init__(self, device: torch.device | None = None, allocate: Allocate | None = None) -> None:
+        self._device, self._allocate = device, allocate
+        self._features: dict[Place, PackedFeature] = {}
+        self._sources: set[torch.device] = set()
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        values = self._kept(feature.values)
+        scale = None if feature.scale is None else self._kept(feature.scale)
+        self._features[place] = PackedFeature(values, scale, feature.grid)
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        if self._device is None or tensor.device.type == self._device.type:
+            return tensor  # packed tensors have memory of their own
+        if self._allocate is None:
+            return tensor.to(self._device)
+        self._sources.add(tensor.device)
+        return self._allocate(tensor.shape, tensor.dtype).copy_(tensor, non_blocking=True)
+
+    def publish(self) -> MemoryStore:
+        for device in self._sources:
+            torch.cuda.synchronize(device)  # copies that did not wait are complete from here on
+        return MemoryStore(self._features, self._allocate)
+
+    def discard(self) -> None:
+        self._features.clear()
+
+
+@dataclass(frozen=True)
+class RecomputedStore:
+    """No features: whoever runs the network evaluates the pictures again at every step.
+
+    ``context (1,L,D)`` and ``pooled (1,P)`` are what the network is told about them.
+    """
+
+    context: Tensor
+    pooled: Tensor | None = None
+    storage: Storage = "recompute"
+    bytes: int = 0
+    dtype: torch.dtype | None = None
+
+    def at(self, step: int) -> StepFeatures:
+        raise ValueError(
+            f"This bank keeps no features (storage recompute), and step {step} was not evaluated beside the running "
+            "image. Sample through the FFA Attention Patch in ComfyUI, or invert with another storage."
+        )
+
+
+@dataclass(frozen=True)
+class RecomputedWriter:
+    """Keeps nothing and publishes ``store``."""
+
+    store: RecomputedStore
+    keeps = False
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        pass
+
+    def publish(self) -> RecomputedStore:
+        return self.store
+
+    def discard(self) -> None:
+        pass
+
+
+class FileStore:
+    """Features in a file, each read when it is asked for; the file stays."""
+
+    storage: Storage = "disk"
+
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
+        self._file, self._layouts = file, dict(layouts)
+
+    @property
+    def bytes(self) -> int:
+        return layout_bytes(self._layouts)
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        return next((layout.dtype for layout in self._layouts.values()), None)
+
+    def at(self, step: int) -> StepFeatures:
+        return _StepOfFile(self, step)
+
+    def read(self, place: Place) -> PackedFeature:
+        layout = self._layouts[place]
+        values, *scale = map(self._file.get, layout.slots(place))
+        return PackedFeature(values, scale[0] if scale else None, layout.grid)
+
+
+@dataclass(frozen=True)
+class _StepOfFile:
+    store: FileStore
+    step: int
+
+    def __getitem__(self, key: LayerKey) -> PackedFeature:
+        return self.store.read(Place(self.step, key))
+
+
+class DiskStore(FileStore):
+    """Features in a file that is removed with the store."""
+
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
+        super().__init__(file, layouts)
+        weakref.finalize(self, file.path.unlink, missing_ok=True)
+
+
+class DiskWriter:
+    """Writes features to ``path`` as they come; in memory is one of them at a time."""
+
+    keeps = True
+
+    def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
+        self._layouts = dict(layouts)
+        slots = {name: slot for place, layout in layouts.items() for name, slot in layout.slots(place).items()}
+        self._file = TensorFileWriter(path, slots)
+
+    def put(self, place: Place, feature: PackedFeature) -> None:
+        layout = self._layouts[place]
+        if feature.grid != layout.grid:
+            raise ValueError(
+                f"Layer {place.key} has {feature.grid[0]}x{feature.grid[1]} tokens, and on disk there is room for "
+                f"{layout.grid[0]}x{layout.grid[1]}: another node changes the network's resolution "
+                "(PatchModelAddDownscale). Invert with storage cpu."
+            )
+        for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
+            self._file.write(name, tensor)
+
+    def publish(self) -> DiskStore:
+        self._file.close()
+        return DiskStore(TensorFileReader(self._file.path), self._layouts)
+
+    def discard(self) -> None:
+        self._file.discard()
+
+
+def layouts_of(
+    layers: Iterable[AttentionLayer], steps: Iterable[int], batch: int, size: tuple[int, int], dtype: torch.dtype
+) -> dict[Place, Layout]:
+    """Shapes of the features of ``batch`` images with latents of ``size (H, W)``, in the order of capture."""
+    grids = [(layer, layer.grid(*size)) for layer in layers]
+    return {
+        Place(step, layer.key): Layout((batch, grid[0] * grid[1], layer.channels), grid, dtype)
+        for step in steps
+        for layer, grid in grids
+    }
+
+
+def layout_bytes(layouts: Mapping[Place, Layout]) -> int:
+    """What features of these shapes take."""
+    return sum(slot.bytes for place, layout in layouts.items() for slot in layout.slots(place).values())

@@ -1,0 +1,191 @@
+"""Safetensors files, written tensor by tensor and read without loading them whole.
+
+The library writes a file in one go from tensors that are all in memory; a bank is larger than that. The format
+(huggingface/safetensors, "Format") is eight bytes with the length of a JSON header, the header with type, shape and
+place of every tensor, and the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+LARGEST_HEADER = 16 << 20  # bytes; a bank of ten thousand features has one of a million
+_NAMES = {
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.int64: "I64",
+}
+_TYPES = {name: dtype for dtype, name in _NAMES.items()}
+
+
+class Slot(NamedTuple):
+    """Type and shape of a tensor that a file will hold."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def data_of(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, as a file has them; on the CPU and in one piece they are not copied."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """The format's name of a number type; ``ValueError`` if it has none here."""
+    if dtype not in _NAMES:
+        raise ValueError(f"Numbers of type {dtype} cannot be put into a file. Use {', '.join(map(str, _NAMES))}.")
+    return _NAMES[dtype]
+
+
+def header_of(slots: Mapping[str, Slot], metadata: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the header says of a file that holds these tensors and nothing else.
+
+    Wide numbers come first, so that all lie at multiples of their own size.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    place = 0
+    for name, slot in sorted(slots.items(), key=lambda entry: -entry[1].dtype.itemsize):
+        end = place + slot.bytes
+        header[name] = {"dtype": name_of(slot.dtype), "shape": list(slot.shape), "data_offsets": [place, end]}
+        place = end
+    return header
+
+
+def slot_of(entry: Mapping[str, Any]) -> Slot:
+    """Type and shape in an entry of a header; ``KeyError`` if its type has no name here."""
+    return Slot(_TYPES[entry["dtype"]], tuple(entry["shape"]))
+
+
+def strict_json(text: str) -> Any:
+    """JSON without repeated names, NaN and numbers longer than any that is written here; ``ValueError`` for others."""
+    try:
+        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number, parse_int=_short_integer)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"its JSON cannot be read ({str(error)[:80]})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name comes twice")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > 20:  # reading long ones takes time that grows with the square
+        raise ValueError(f"{text[:20]}... is too long a number")
+    return int(text)
+
+
+class TensorFileWriter:
+    """Writes a safetensors file whose tensors are known by type and shape; they may come in any order, and again."""
+
+    def __init__(self, path: Path, slots: Mapping[str, Slot], metadata: Mapping[str, str] | None = None) -> None:
+        self.path, self._slots = path, dict(slots)
+        header = header_of(slots, metadata)
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # numbers begin at a multiple of eight
+        self.header = len(text).to_bytes(8, "little") + text
+        self._places = {name: entry["data_offsets"][0] for name, entry in header.items() if name != "__metadata__"}
+        self._file = path.open("wb", buffering=0)
+        try:
+            self._put(0, memoryview(self.header))
+            self._file.truncate(len(self.header) + sum(slot.bytes for slot in slots.values()))
+        except BaseException:
+            self.discard()
+            raise
+
+    def write(self, name: str, tensor: Tensor) -> memoryview:
+        """Put a tensor in its place; returns its bytes. ``ValueError`` if it is not what was announced."""
+        slot = self._slots[name]
+        if (tensor.dtype, tuple(tensor.shape)) != slot:
+            raise ValueError(f"{name} was announced as {slot}, but is {tensor.dtype} {tuple(tensor.shape)}.")
+        data = data_of(tensor)
+        self._put(len(self.header) + self._places[name], data)
+        return data
+
+    def _put(self, place: int, data: memoryview) -> None:
+        self._file.seek(place)
+        while len(data):
+            data = data[self._file.write(data) :]
+
+    def close(self, durable: bool = False) -> None:
+        """Finish the file; ``durable`` waits until it is on the disk."""
+        if durable:
+            os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close and remove the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+class TensorFileReader:
+    """Reads tensors of a safetensors file, each into memory of its own.
+
+    Not by memory mapping: a map is gone when another process shortens the file, and with it the whole program.
+    ``header`` is its bytes, ``entries`` and ``metadata`` what it says, of which nothing is trusted; ``size`` is how many
+    bytes of numbers follow. ``ValueError`` if it cannot be read, here and later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ValueError("it is no regular file")
+        with path.open("rb") as file:
+            self._identity = _identity(file)
+            first, rest = file.read(8), os.fstat(file.fileno()).st_size - 8
+            length = int.from_bytes(first, "little")
+            if not 2 <= length <= min(rest, LARGEST_HEADER):
+                raise ValueError(f"its header should take {length} bytes; the file has {max(rest, 0)} for it")
+            self.header = first + file.read(length)
+        self.entries, self.size = strict_json(self.header[8:].decode()), rest - length
+        if not isinstance(self.entries, dict):
+            raise ValueError("its header is no JSON object")
+        self.metadata = self.entries.pop("__metadata__", None)
+
+    def get(self, name: str) -> Tensor:
+        """A tensor whose entry was checked."""
+        slot, (begin, end) = slot_of(self.entries[name]), self.entries[name]["data_offsets"]
+        numbers = bytearray(end - begin)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                if _identity(file) != self._identity:
+                    raise ValueError(f"{self.path.name} was changed or replaced after it was loaded. Load the bank again.")
+                file.seek(len(self.header) + begin)
+                left = memoryview(numbers)
+                while len(left) and (count := file.readinto(left)):
+                    left = left[count:]
+        except OSError as error:
+            raise ValueError(f"{self.path.name} cannot be read: {error.strerror}.") from error
+        if len(left):
+            raise ValueError(f"{self.path.name} was shortened while it was read. Load the bank again.")
+        return torch.frombuffer(numbers, dtype=slot.dtype).view(slot.shape)
+
+
+def _identity(file: IO[bytes]) -> tuple[int, ...]:
+    """What tells a file from another one, and from itself once somebody writes to it."""
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -1,0 +1,1 @@
+"""The ways from picture to noise and back, on latents alone."""

@@ -1,0 +1,152 @@
+"""Everything peculiar to ComfyUI but its models: latents, conditionings, schedules, and how a sampler is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from comfy.model_patcher import ModelPatcher
+from server import PromptServer
+
+from ...magicstyle_core.bank.storage import RecomputedStore
+from ...magicstyle_core.sampling.ddim import Denoiser
+from ...magicstyle_core.schedule import SigmaWindow
+
+WINDOWS = "context_handler"  # where the options of a model hold what runs a long batch a few images at a time
+GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
+
+Conditioning = list
+Progress = Callable[[int, Tensor, Tensor, int], None]  # (step, x0, x, steps): the host's callback of a sampling run
+Latent = dict
+
+
+def latent_of(model: ModelPatcher, latent: Latent, role: str) -> Tensor:
+    """Samples ``(B,C,H,W)`` of a LATENT, checked against the model."""
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    channels = model.get_model_object("latent_format").latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise ValueError(
+            f"The {role} latent has shape {tuple(samples.shape)}; this model needs (batch, {channels}, height, width). "
+            "Encode the picture with the VAE of this model."
+        )
+    if not bool(samples.isfinite().all()):
+        raise ValueError(
+            f"The {role} latent holds NaN or infinite values. Encode the picture again; if it stays, run the VAE in fp32."
+        )
+    return samples
+
+
+def empty_conditioning(model: ModelPatcher) -> Conditioning:
+    """A context of zeros as wide as the model's own: what a model sees that is told nothing."""
+    config = model.model.model_config.unet_config
+    # 77 tokens, as text encoders give; SDXL also reads a pooled vector of 1280.
+    return [[torch.zeros(1, 77, config["context_dim"]), {"pooled_output": torch.zeros(1, 1280)}]]
+
+
+def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None) -> Conditioning:
+    """``conditioning``, or the empty one; ``ValueError`` if it is of another text encoder's width."""
+    if conditioning is None:
+        return empty_conditioning(model)
+    width = model.model.model_config.unet_config["context_dim"]
+    for context, _ in conditioning:
+        if context.shape[-1] != width:
+            raise ValueError(
+                f"The conditioning is {context.shape[-1]} wide, this model needs {width}. "
+                "Use the CLIP of the same checkpoint, or leave the input empty."
+            )
+    return conditioning
+
+
+def told(conditioning: Conditioning) -> RecomputedStore:
+    """What a recomputed bank remembers of a conditioning; ``ValueError`` if it holds more than a prompt."""
+    context, options = conditioning[0]
+    extra = sorted(set(options) - {"pooled_output"})
+    if len(conditioning) != 1 or extra:
+        raise ValueError(
+            "With storage recompute a bank can only remember one plain prompt; this conditioning holds "
+            f"{', '.join(extra) or f'{len(conditioning)} prompts'}. Connect an empty prompt, or choose another storage."
+        )
+    pooled = options.get("pooled_output")
+    return RecomputedStore(context.detach().cpu(), None if pooled is None else pooled.detach().cpu())
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device ran out of memory; older hosts know one kind of error only."""
+    known = getattr(comfy.model_management, "is_oom", None)
+    return isinstance(error, comfy.model_management.OOM_EXCEPTION) if known is None else known(error)
+
+
+def window(model: ModelPatcher, start_percent: float, end_percent: float) -> SigmaWindow:
+    """Part of sampling between two fractions of it; ``ValueError`` if it ends before it begins."""
+    if start_percent > end_percent:
+        raise ValueError(
+            f"start_percent ({start_percent:g}) is after end_percent ({end_percent:g}). Lower start or raise end."
+        )
+    sampling = model.get_model_object("model_sampling")
+    return SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
+
+
+def running_node(node: type) -> str | None:
+    """Id of the node of the graph that runs, if one does."""
+    return getattr(getattr(node, "hidden", None), "unique_id", None)
+
+
+def show(text: str, node: str | None) -> None:
+    """Text on a node of the page; None shows nothing."""
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node is not None:
+        server.send_progress_text(text, node)
+
+
+def schedule(model: ModelPatcher, scheduler: str, steps: int) -> Tensor:
+    """Sampling sigmas of the host's scheduler, falling to 0."""
+    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps).cpu()
+
+
+def without_guidance(model: ModelPatcher) -> ModelPatcher:
+    """A clone without other nodes' guidance (PAG, SAG, rescaled CFG) and windows: inversion follows the bare model."""
+    clone = model.clone()
+    left_out = (*GUIDANCE, WINDOWS)
+    clone.model_options = {key: value for key, value in clone.model_options.items() if key not in left_out}
+    return clone
+
+
+def denoiser(model: Callable[..., Tensor], extra_args: dict | None) -> Denoiser:
+    """What a SAMPLER function is given, as core wants it."""
+    return lambda x, sigma: model(x, sigma, **(extra_args or {}))
+
+
+def run_sampler(
+    model: ModelPatcher,
+    function: Callable[..., Tensor],
+    sigmas: Tensor,
+    latent: Tensor,
+    positive: Conditioning,
+    negative: Conditioning | None = None,
+    cfg: float = 1.0,
+    progress: Progress | None = None,
+) -> Tensor:
+    """Run a SAMPLER function on ``latent (B,C,H,W)`` as it is, without adding noise, through the host.
+
+    ``progress`` None shows the run's own, with a preview.
+    """
+    guider = comfy.samplers.CFGGuider(model)
+    guider.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
+    guider.set_cfg(cfg)
+    callback = progress or latent_preview.prepare_callback(model, len(sigmas) - 1)
+    return guider.sample(
+        torch.zeros_like(latent),
+        latent,
+        comfy.samplers.KSAMPLER(function),
+        sigmas,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=0,
+    ).cpu()
