@@ -6,7 +6,7 @@
     python3 dev.py serve      ComfyUI in the browser, with the pack and its pictures
     python3 dev.py bench      measured ratios
     python3 dev.py lint       ruff, pyright, imports
-    python3 dev.py workflows  write workflows/ anew from tests/prompts/
+    python3 dev.py workflows  write tests/prompts/ anew from workflows/
     python3 dev.py compatibility  write docs/compatibility.md from what tests measure on both hosts
 
 What is made lies in $MAGICSTYLE_CACHE (by default ~/.cache/magicstyle) and may be deleted at any time.
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("--out", type=Path, default=Path("out"), metavar="DIR")
 
     commands.add_parser("lint", parents=[common], help="ruff, pyright, imports")
-    commands.add_parser("workflows", parents=[common], help="write workflows/ anew; --help for more")
+    commands.add_parser("workflows", parents=[common], help="tidy workflows/, write tests/prompts/; --help for more")
     commands.add_parser("compatibility", parents=[common], help="write docs/compatibility.md from tests")
     return main
 

@@ -18,7 +18,7 @@ from .report import PREEXEC, say
 from .server import ROOT
 from .tools import browser, measure_tools, test_environment
 
-FAST = (("core", "nodes"),)  # the same processes: both import torch, one imports ComfyUI
+FAST = (("core", "demo", "nodes"),)  # the same processes: all import torch, one imports ComfyUI
 PROCESSES = min(2, os.cpu_count() or 1)  # that share the fast tests
 SLOW = (("server", "browser"),)  # one process: both talk to the same server
 NOTHING_COLLECTED = 5

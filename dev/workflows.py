@@ -1,9 +1,9 @@
-"""``dev.py workflows``: write the workflows of the pack from their prompts.
+"""``dev.py workflows``: tidy the workflows of the pack, and write their prompts.
 
-A prompt in ``tests/prompts`` says what is computed; the layout here says where it stands on the canvas. The
-real front end turns both into ``workflows/<name>.json``, so the files are what a user would have saved.
-``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such as a result of ``dev.py demo``;
-the Templates dialog shows the middle square of it.
+A file in ``workflows/`` is what a user saved: change one in the browser and save it over the old. The real front end then
+loads it, saves it again in its own words, and says what Run would send: that goes to ``tests/prompts``, which the demo and
+the tests run without a browser. ``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such as a result
+of ``dev.py demo``; the Templates dialog shows the middle square of it.
 """
 
 from __future__ import annotations
@@ -20,58 +20,25 @@ from typing import Any
 from .browser import FrontEnd, chromium
 from .demo import pictures
 from .host import find_host
-from .layout import GROUPS, NOTES, PLACES
 from .report import PREEXEC, DevError, say, step
 from .server import ROOT, Host
 from .tools import find_browser, test_environment
 
-NAMES = (
-    "magicstyle_demo",
-    "magicstyle_paper",
-    "magicstyle_portrait",
-    "keep_colors",
-    "ablation_grid",
-    "style_library",
-    "batch_portraits",
-)
 FOLDER, PROMPTS = ROOT / "workflows", ROOT / "tests" / "prompts"
-KEPT_TITLES = ("Content", "Style")
 SETTINGS = {"Comfy.Minimap.Visible": False}
 THUMBNAIL_WIDTH = 400  # pixels
 LINE = 108
 VIEW = {"scale": 0.6, "offset": [130, 425]}  # everything on one screen
-ARRANGE = """([places, groups, note, kept]) => {
-    const place = (node, [x, y, width, height]) => { node.pos = [x, y]; node.setSize([width, height]); };
-    for (const node of app.graph._nodes) {
-        if (!kept.includes(node.title)) node.title = node.constructor.title;
-        place(node, places[node.id]);
-    }
-    const paper = LiteGraph.createNode('MarkdownNote');
-    app.graph.add(paper);
-    paper.title = 'What to do';
-    paper.widgets[0].value = note.text;
-    place(paper, note.place);
-    for (const { title, color, bounding } of groups) {
-        const group = new LiteGraph.LGraphGroup(title);
-        group.color = color;
-        group.pos = bounding.slice(0, 2);
-        group.size = bounding.slice(2);
-        app.graph.add(group);
-    }
-}"""
+def names() -> list[str]:
+    return sorted(file.stem for file in FOLDER.glob("*.json"))
 
 
-def author(front: FrontEnd, name: str) -> dict[str, Any]:
-    """The workflow in UI format, as the front end saves it."""
-    prompt = json.loads((PROMPTS / f"{name}.json").read_text(encoding="utf-8"))
-    front.load_prompt(prompt)
-    missing = sorted(set(prompt) - set(PLACES[name]), key=int)
-    if missing:
-        raise DevError(f"{name}: no place for nodes {', '.join(missing)}.", "Add them to dev/layout.py.")
-    front.page.evaluate(ARRANGE, [PLACES[name], GROUPS[name], NOTES[name], list(KEPT_TITLES)])
+def saved(front: FrontEnd, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A workflow as the front end saves it, and the prompt that it means."""
+    front.load(json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")))
     front.page.wait_for_timeout(500)  # pictures arrive and resize their nodes
     front.load(tidy(front.serialize(), name))
-    return tidy(front.serialize(), name)  # once more: loading fills in what saving again would change
+    return tidy(front.serialize(), name), front.prompt()  # once more: loading fills in what saving again would change
 
 
 def tidy(workflow: dict[str, Any], name: str) -> dict[str, Any]:
@@ -118,22 +85,22 @@ def thumbnail(picture: Path, name: str) -> Path:
 
 
 def write(shots: Path | None) -> None:
-    """Write all workflows; a screenshot becomes the thumbnail of a workflow that has none."""
+    """Write all workflows and prompts anew; a screenshot becomes the thumbnail of a workflow that has none."""
     executable = find_browser()
     if executable is None:
         raise DevError("No Chromium was found.", "Install one, or set MAGICSTYLE_BROWSER to its program.")
     found = find_host()
-    FOLDER.mkdir(exist_ok=True)
     server = Host(found.path, found.python, inputs=pictures(), settings=SETTINGS)
     with tempfile.TemporaryDirectory() as scratch, server as host:
         with step("a saved style"):  # that batch_portraits loads
             host.client.run(json.loads((PROMPTS / "style_library.json").read_text(encoding="utf-8")))
         with chromium(executable) as browser:
-            for name in NAMES:
+            for name in names():
                 with step(name):
                     front = FrontEnd(browser, host.url).open()
-                    workflow = author(front, name)
+                    workflow, prompt = saved(front, name)
                     (FOLDER / f"{name}.json").write_text(pretty(workflow) + "\n", encoding="utf-8")
+                    (PROMPTS / f"{name}.json").write_text(pretty(prompt) + "\n", encoding="utf-8")
                     front.page.wait_for_timeout(1000)  # for the picture
                     shot = front.screenshot(Path(scratch) / f"{name}.png")
                     if shots:
@@ -160,8 +127,8 @@ def main() -> None:
         write(options.screenshots)
     for given in options.thumbnail:
         name, _, picture = given.partition("=")
-        if name not in NAMES or not Path(picture).is_file():
-            parser.error(f"--thumbnail {given}: expected one of {', '.join(NAMES)}, '=', and a picture")
+        if name not in names() or not Path(picture).is_file():
+            parser.error(f"--thumbnail {given}: expected one of {', '.join(names())}, '=', and a picture")
         say(f"wrote {thumbnail(Path(picture), name)}")
 
 
