@@ -22,7 +22,7 @@ from .host.running import with_run
 from .types import CATEGORY, Bank
 
 Banks = Mapping[str, FeatureBank]
-NEEDS_CONTENT = "{} reads the portrait's features. Connect content_bank, or choose a method that does without: {}."
+UNCONNECTED = "not connected"
 
 
 def offered() -> dict[str, Method]:
@@ -92,6 +92,19 @@ class FFAAttentionPatch(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
+    def validate_inputs(cls, method=None, content_bank=UNCONNECTED) -> bool | str:
+        """Refuses before anything runs what cannot be; a connected bank is None here. Naming ``method`` switches the
+        host's own check of its name off."""
+        name = method["method"] if isinstance(method, dict) else method
+        if name is None:
+            return True  # linked: looked up when it arrives
+        if name not in offered():
+            return f"There is no method {ascii(name)[:80]}. Choose one of {', '.join(offered())}."
+        if content_bank == UNCONNECTED and name in METHODS and needs_content(METHODS[name]):
+            return _needed(name)
+        return True
+
+    @classmethod
     def execute(
         cls, model, style_bank, method, strength, start_percent, end_percent, layers, rows, content_bank=None
     ) -> io.NodeOutput:
@@ -133,8 +146,12 @@ def fuse(
 
 def _check_content(method: Method, parts: tuple[Part, ...], banks: Banks) -> None:
     if CONTENT not in banks and any(CONTENT in part.rule.needs for part in parts):
-        others = [name for name, other in METHODS.items() if not needs_content(other)]
-        raise ValueError(NEEDS_CONTENT.format(method, ", ".join(others)))
+        raise ValueError(_needed(method.name))
+
+
+def _needed(name: str) -> str:
+    others = [other for other, method in METHODS.items() if not needs_content(method)]
+    return f"{name} reads the portrait's features. Connect content_bank, or choose a method that does without: {', '.join(others)}."
 
 
 def needs_content(method: Method) -> bool:

@@ -20,7 +20,6 @@ NODES = {
     "MagicStyle_CSDI": "Content + Style Inversion (CSDI)",
     "MagicStyle_Invert": "DDIM Inversion",
     "MagicStyle_FFA": "FFA Attention Patch",
-    "MagicStyle_FusionRule": "Fusion Rule",
     "MagicStyle_Sweep": "Alpha / Beta Sweep",
     "MagicStyle_FusedSampler": "Fused Sampler (FFF)",
     "MagicStyle_Sampler": "DDIM Sampler",

@@ -6,7 +6,7 @@ import pytest
 from live_host import ROOT, only, small, twin
 
 PROMPT = twin("magicstyle_demo")
-FFA, INFO = int(only(PROMPT, "MagicStyle_FFA")), int(only(PROMPT, "MagicStyle_BankInfo"))
+FFA, SAMPLER, INFO = (int(only(PROMPT, f"MagicStyle_{kind}")) for kind in ("FFA", "FusedSampler", "BankInfo"))
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_tooltip_shows_over_a_widget(graph, host):
     tooltip = graph.page.locator(".node-tooltip")
     tooltip.wait_for()
     entry = host.client.get("/object_info/MagicStyle_FFA")["MagicStyle_FFA"]
-    assert tooltip.inner_text() == entry["input"]["required"]["alpha"][1]["tooltip"]
+    assert tooltip.inner_text() == entry["input"]["required"]["method"][1]["tooltip"]
 
 
 def test_the_help_page_opens(graph):
@@ -39,14 +39,21 @@ def test_the_help_page_opens(graph):
     graph.page.get_by_role("heading", name="Inputs", exact=True).wait_for()
 
 
-def test_a_wrong_value_is_explained_on_the_page(graph, rendering):
-    graph.set_widget(FFA, "beta", 0.5)
+def test_a_method_without_its_portrait_is_explained_on_the_page(graph, rendering):
+    graph.set_widget(FFA, "method", "MagicStyle, joined keys")
+    graph.page.evaluate(
+        """id => {
+            const node = app.graph.getNodeById(id);
+            node.disconnectInput(node.inputs.findIndex(input => input.name === "content_bank"));
+        }""",
+        FFA,
+    )
     ending, data = graph.run()
     assert ending == "refused"
     assert "Invalid input" in data["text"]
     graph.page.get_by_test_id("error-overlay").get_by_role("button", name="View details").click()
-    graph.page.get_by_role("button", name="Info for FFA Attention Patch - alpha").click()
-    graph.page.get_by_text("must sum to 1. Set beta to 0.4 or alpha to 0.5").first.wait_for()
+    graph.page.get_by_role("button", name="Info for FFA Attention Patch - method").click()
+    graph.page.get_by_text("reads the portrait's features. Connect content_bank").first.wait_for()
     # The list of errors asks a registry who made the nodes; the page may not, so nothing leaves the machine.
     graph.problems[:] = [problem for problem in graph.problems if "Content Security Policy" not in problem]
 
@@ -64,31 +71,61 @@ def test_a_bank_shows_its_contents_on_the_node(graph, rendering):
     assert f"Steps: {steps}, method exact" in text.inner_text()
 
 
-def test_a_preset_shows_the_dials_of_its_method(graph, rendering):
-    """Fusion Rule wired to FFA in the page: other dials for every method, and a run that follows them."""
-    widgets = "id => app.graph.getNodeById(id).widgets.map(widget => widget.name)"
-    rule = graph.page.evaluate(
-        """ffa => {
-            const node = LiteGraph.createNode("MagicStyle_FusionRule"), target = app.graph.getNodeById(ffa);
-            app.graph.add(node);
-            node.pos = [target.pos[0] - 400, target.pos[1] + 400];
-            node.connect(0, target, target.inputs.findIndex(input => input.name === "rule"));
-            return node.id;
-        }""",
-        FFA,
-    )
-    assert graph.page.evaluate(widgets, rule) == ["preset", "preset.beta", "preset.temperature"]
-    graph.set_widget(rule, "preset", "PortraitDiffusion")
-    assert graph.page.evaluate(widgets, rule) == ["preset", "preset.guidance", "preset.switch"]
-    graph.set_widget(rule, "preset.guidance", 1.2)
-    graph.center(rule)
-    assert graph.prompt()[str(rule)]["inputs"] == {
-        "preset": "PortraitDiffusion", "preset.guidance": 1.2, "preset.switch": 0.7,
-    }  # fmt: skip
+WIDGETS = "id => app.graph.getNodeById(id).widgets.map(widget => widget.name)"
+OTHERS = ["strength", "start_percent", "end_percent", "layers", "rows"]
+LOOK = ["color", "color_strength", "detail", "texture", "start_step"]
+
+
+def test_methods_chosen_one_after_another_show_their_own_dials(graph, rendering):
+    """And a run, what is saved, and the prompt follow them."""
+    methods = {"StyleID": ["gamma", "temperature"], "Visual Style Prompting": [], "PortraitDiffusion": ["guidance", "switch"]}
+    for method, dials in methods.items():
+        graph.set_widget(FFA, "method", method)
+        assert graph.page.evaluate(WIDGETS, FFA) == ["method", *(f"method.{dial}" for dial in dials), *OTHERS]
+    graph.set_widget(FFA, "method.guidance", 1.2)
+    graph.center(FFA)
+    sent = {"method": "PortraitDiffusion", "method.guidance": 1.2, "method.switch": 0.7}
+    assert sent.items() <= graph.prompt()[str(FFA)]["inputs"].items()
     ending, data = graph.run()
     assert ending == "execution_success", data
     saved = graph.serialize()
     graph.clear()
     graph.load(saved)
-    assert graph.prompt()[str(rule)]["inputs"]["preset.guidance"] == 1.2
-    graph.center(rule)
+    assert sent.items() <= graph.prompt()[str(FFA)]["inputs"].items()
+    graph.center(FFA)
+
+
+def test_a_look_of_its_own_shows_its_dials_and_that_of_the_method_none(graph, rendering):
+    graph.set_widget(SAMPLER, "look", "own")
+    assert graph.page.evaluate(WIDGETS, SAMPLER) == ["cfg", "look", *(f"look.{dial}" for dial in LOOK), "style_strength"]
+    graph.set_widget(SAMPLER, "look.texture", 0.25)
+    saved = graph.serialize()
+    graph.clear()
+    graph.load(saved)
+    sent = graph.prompt()[str(SAMPLER)]["inputs"]
+    assert {"look": "own", "look.texture": 0.25, "look.color": "match", "look.start_step": 0}.items() <= sent.items()
+    graph.set_widget(SAMPLER, "look", "as the method")
+    assert graph.page.evaluate(WIDGETS, SAMPLER) == ["cfg", "look", "style_strength"]
+    assert not [name for name in graph.prompt()[str(SAMPLER)]["inputs"] if name.startswith("look.")]
+
+
+def test_methods_and_looks_work_inside_a_subgraph(graph, rendering):
+    graph.set_widget(FFA, "method", "StyleID")
+    graph.set_widget(SAMPLER, "look", "own")
+    graph.set_widget(SAMPLER, "look.color", "match")
+    inside = graph.page.evaluate(
+        """ids => {
+            const nodes = new Set(ids.map(id => app.graph.getNodeById(id)));
+            return app.graph.convertToSubgraph(nodes).node.id;
+        }""",
+        [FFA, SAMPLER],
+    )
+    saved = graph.serialize()
+    graph.clear()
+    graph.load(saved)
+    prompt = {node["class_type"]: node["inputs"] for node in graph.prompt().values()}
+    assert {"method": "StyleID", "method.gamma": 0.75}.items() <= prompt["MagicStyle_FFA"].items()
+    assert {"look": "own", "look.color": "match"}.items() <= prompt["MagicStyle_FusedSampler"].items()
+    ending, data = graph.run()
+    assert ending == "execution_success", data
+    graph.center(inside)
