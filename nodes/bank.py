@@ -48,15 +48,13 @@ class SaveBank(io.ComfyNode):
 
     @classmethod
     def execute(cls, bank, filename_prefix, image=None) -> io.NodeOutput:
-        given = None if image is None else pictures.eight_bit(image)
-        shown = bank.thumbnail if given is None else given[0]
+        shown = bank.thumbnail if image is None else pictures.eight_bit(image)[0]
         path, name = library.new_path(filename_prefix, bank.bytes)
         save_bank(
             bank,
             path,
             pack_version=__version__,
             thumbnail="" if shown is None else pictures.to_uri(shown),
-            image_hash=None if given is None else pictures.fingerprint(given),
             on_tensor=_progress(),
         )
         text = f"Saved {name} ({readable(path.stat().st_size)})."

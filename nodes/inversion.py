@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.bank.features import PRECISIONS
 from ..magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
-from ..magicstyle_core.bank.storage import FeatureWriter, RecomputedWriter
+from ..magicstyle_core.bank.storage import FeatureWriter
 from ..magicstyle_core.bank.trajectory import Trajectory
 from ..magicstyle_core.fusion.attention import CapturePatch
 from ..magicstyle_core.layers import LayerSelection
@@ -186,7 +186,7 @@ class InversionJob:
         self.method = METHODS[method]
         self.tier = storage
         self.conditioning = host.checked_conditioning(model, conditioning)
-        self.told = host.told(self.conditioning) if storage == "recompute" else None
+        self.recomputed = host.recomputed(self.conditioning) if storage == "recompute" else None
         self.model = with_run(host.without_guidance(model))
         self.node = node
 
@@ -205,8 +205,8 @@ class InversionJob:
         def new_writer(group: int) -> FeatureWriter | None:
             if not keep[group]:
                 return None
-            if self.told is not None:
-                return RecomputedWriter(self.told)
+            if self.recomputed is not None:
+                return self.recomputed
             return memory.new_writer(storage, self.plan, groups[group], size, self.model.load_device)
 
         with FeatureRecorder(self.plan, groups, new_writer) as recorder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import io
 
 import numpy as np
@@ -26,11 +25,6 @@ def eight_bit(image: Tensor) -> Tensor:
 def as_image(picture: Tensor | None) -> Tensor:
     """An IMAGE ``(1,h,w,3)`` of a picture ``(h,w,3)`` uint8; black for None."""
     return torch.zeros(1, 64, 64, 3) if picture is None else picture[None].float() / 255
-
-
-def fingerprint(pictures: Tensor) -> str:
-    """SHA-256 of 8-bit pictures."""
-    return hashlib.sha256(pictures.contiguous().numpy().tobytes()).hexdigest()
 
 
 def to_uri(picture: Tensor) -> str:

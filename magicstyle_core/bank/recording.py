@@ -18,6 +18,9 @@ from .storage import FeatureWriter, Layout, MemoryWriter, Place, layout_bytes, l
 from .trajectory import Trajectory
 
 
+Thumbnail = Callable[[Trajectory], Tensor | None]
+
+
 @dataclass(frozen=True)
 class CapturePlan:
     """What to keep of an inversion along ascending ``sigmas (N+1,)``.
@@ -57,10 +60,6 @@ class CapturePlan:
     def bytes(self, batch: int, size: tuple[int, int]) -> int:
         """What the features of ``batch`` images will take."""
         return layout_bytes(self.layouts(batch, size))
-
-
-def _none(trajectory: Trajectory) -> None:
-    return None
 
 
 class FeatureRecorder:
@@ -115,7 +114,7 @@ class FeatureRecorder:
         self._seen.add(place)
 
     def publish(
-        self, trajectory: Trajectory, model: ModelFingerprint, thumbnail: Callable[[Trajectory], Tensor | None] = _none
+        self, trajectory: Trajectory, model: ModelFingerprint, thumbnail: Thumbnail = lambda images: None
     ) -> list[FeatureBank]:
         """One bank for each group; ``ValueError`` if a layer was never seen. ``thumbnail`` draws its picture."""
         for step in self.plan.kept:
@@ -127,16 +126,14 @@ class FeatureRecorder:
                         "loader."
                     )
         banks, first = [], 0
-        for index, count in enumerate(self.groups):
+        for count, writer in zip(self.groups, self._writers, strict=True):
             images = trajectory.images(slice(first, first + count))
-            writer = self._writers[index]
-            if writer is None:
-                banks.append(FeatureBank(images, model, thumbnail=thumbnail(images)))
-            else:
-                held = (writer.publish(), self.plan.layers.layers, self.plan.kept_for)
-                banks.append(FeatureBank(images, model, *held, thumbnail=thumbnail(images)))
-                self._writers[index] = None  # its bank owns the features from here on
+            store, layers, kept_for = None, (), {}
+            if writer is not None:
+                store, layers, kept_for = writer.publish(), self.plan.layers.layers, self.plan.kept_for
+            banks.append(FeatureBank(images, model, store, layers, kept_for, thumbnail(images)))
             first += count
+        self._writers = [None] * len(self.groups)  # their banks own the features from here on
         return banks
 
     def discard(self) -> None:

@@ -7,7 +7,6 @@ feature when it is first read.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import uuid
 import zlib
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from .bank import FeatureBank
 from .features import PackedFeature
-from .manifest import CHECKSUMS, TOLD, Manifest, ManifestError, require, small_tensors
+from .manifest import CHECKSUMS, CONDITIONING, Manifest, ManifestError, require, small_tensors
 from .storage import FeatureStore, FileStore, Layout, MemoryStore, Place, RecomputedStore
 from .tensor_file import LARGEST_HEADER, TensorFileReader, TensorFileWriter, data_of, header_of
 from .trajectory import Trajectory
@@ -34,20 +33,18 @@ def save_bank(
     *,
     pack_version: str = "",
     thumbnail: str = "",
-    image_hash: str | None = None,
     on_tensor: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
     """Write ``bank`` to ``path``; the file is there whole or not at all. In memory is one feature at a time.
 
-    ``thumbnail`` is a data URI, ``image_hash`` the SHA-256 of the 8-bit picture; ``on_tensor`` hears how many of how
-    many features are written, and may raise. ``ValueError`` if ``path`` exists, or if the bank cannot be written.
+    ``thumbnail`` is a data URI; ``on_tensor`` hears how many of how many features are written, and may raise.
+    ``ValueError`` if ``path`` exists, or if the bank cannot be written.
     """
     temporary = path.with_name(f".{path.stem[:40]}.{uuid.uuid4().hex}.tmp")
     try:
         if path.exists():
             raise FileExistsError
-        hashes = {"latent": _sha256(bank.trajectory.latents[0])} | ({"image": image_hash} if image_hash else {})
-        manifest = Manifest.of(bank, hashes, pack_version, thumbnail)
+        manifest = Manifest.of(bank, pack_version, thumbnail)
         # Read it back: nothing is saved that could not be loaded.
         Manifest.parse(manifest.metadata(), header_of(manifest.slots()))
         writer = TensorFileWriter(temporary, manifest.slots(), manifest.metadata())
@@ -125,14 +122,13 @@ def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumb
         small = {name: _checked(name, file.get(name), sums[name]) for name in manifest.tensors}
         way = Trajectory(small["sigmas"], small["latents"], small.get("noise"), manifest.method)
         require(float(way.sigmas[0]) == 0 and bool((way.sigmas.diff() > 0).all()), "its sigmas do not rise from 0")
-        require(_sha256(way.latents[0]) == manifest.hashes["latent"], "its picture is not that of its header")
         try:
             thumbnail = picture(manifest.thumbnail) if manifest.thumbnail else None
         except ValueError as error:
             raise ManifestError(f"its thumbnail cannot be read ({error})") from error
         store: FeatureStore = MemoryStore({})
-        if TOLD[0] in small:
-            store = RecomputedStore(small[TOLD[0]], small.get(TOLD[1]))
+        if CONDITIONING[0] in small:
+            store = RecomputedStore(small[CONDITIONING[0]], small.get(CONDITIONING[1]))
         elif manifest.kept:
             store = CheckedStore(file, manifest.layouts(), sums)
         return FeatureBank(way, manifest.model, store, manifest.layers, manifest.kept_for, thumbnail)
@@ -149,11 +145,9 @@ def _readable(path: Path) -> Iterator[None]:
 
 def _check_entries(file: TensorFileReader, manifest: Manifest) -> None:
     """``ManifestError`` unless a file has exactly the tensors of its bank, and as many bytes."""
-    count = manifest.count()
-    require(len(file.entries) == count, f"it has {len(file.entries)} tensors; its bank has {count}")
-    expected = header_of(manifest.slots())
-    for name, entry in expected.items():
-        require(file.entries.get(name) == entry, f"tensor {name} is {str(file.entries.get(name))[:80]}; not {entry}")
+    expected, given = header_of(manifest.slots()), file.entries
+    for name in (*expected, *given):
+        require(given.get(name) == expected.get(name), f"tensor {name[:40]} is not what its bank has there")
     whole = sum(slot.bytes for slot in manifest.slots().values())
     require(file.size == whole, f"it has {file.size} bytes of numbers; its bank has {whole}")
 
@@ -170,10 +164,6 @@ def _check_numbers(name: str, tensor: Tensor) -> None:
         # Smallest and largest are NaN if any is; ten times as fast as asking every number.
         ends = torch.stack(torch.aminmax(tensor))
         require(bool(ends.isfinite().all()), f"tensor {name} holds NaN or infinite values")
-
-
-def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(data_of(tensor)).hexdigest()
 
 
 class CheckedStore(FileStore):

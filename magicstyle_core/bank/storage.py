@@ -1,6 +1,8 @@
 """Where features are kept: in memory of a device, in a file on disk, or nowhere.
 
-A writer takes features while a picture is inverted and turns into a store when all are there.
+A store gives features by step and layer and never changes; ``bytes`` counts what it takes where ``storage`` says, and
+``dtype`` is None if it holds nothing. A writer takes features while a picture is inverted, what is put again is replaced,
+and turns into a store by ``publish`` or ends with ``discard``; one that ``keeps`` nothing need not be given any.
 """
 
 from __future__ import annotations
@@ -56,38 +58,6 @@ class StepFeatures(Protocol):
     def __getitem__(self, key: LayerKey, /) -> PackedFeature: ...
 
 
-class FeatureStore(Protocol):
-    """Features by step and layer; never changes. ``bytes`` counts what it takes where ``storage`` says; ``dtype`` is
-    None if it holds nothing."""
-
-    @property
-    def storage(self) -> Storage: ...
-
-    @property
-    def bytes(self) -> int: ...
-
-    @property
-    def dtype(self) -> torch.dtype | None: ...
-
-    def at(self, step: int) -> StepFeatures: ...
-
-
-class FeatureWriter(Protocol):
-    """Collects features; what is put again is replaced. Ends with ``publish`` or ``discard``.
-
-    Without ``keeps`` it need not be given any.
-    """
-
-    @property
-    def keeps(self) -> bool: ...
-
-    def put(self, place: Place, feature: PackedFeature) -> None: ...
-
-    def publish(self) -> FeatureStore: ...
-
-    def discard(self) -> None: ...
-
-
 class MemoryStore:
     """Features as tensors; ``owner`` lives as long as they do."""
 
@@ -95,20 +65,10 @@ class MemoryStore:
         self._steps: dict[int, dict[LayerKey, PackedFeature]] = {}
         for place, feature in features.items():
             self._steps.setdefault(place.step, {})[place.key] = feature
-        self._tensors = [tensor for feature in features.values() for tensor in feature.tensors]
+        tensors = [tensor for feature in features.values() for tensor in feature.tensors]
+        self.storage: Storage = "cpu" if all(tensor.device.type == "cpu" for tensor in tensors) else "gpu"
+        self.bytes, self.dtype = sum(map(size_of, tensors)), tensors[0].dtype if tensors else None
         self._owner = owner
-
-    @property
-    def storage(self) -> Storage:
-        return "cpu" if all(tensor.device.type == "cpu" for tensor in self._tensors) else "gpu"
-
-    @property
-    def bytes(self) -> int:
-        return sum(map(size_of, self._tensors))
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        return self._tensors[0].dtype if self._tensors else None
 
     def at(self, step: int) -> StepFeatures:
         return self._steps[step]
@@ -150,11 +110,11 @@ class MemoryWriter:
         self._features.clear()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RecomputedStore:
-    """No features: whoever runs the network evaluates the pictures again at every step.
+    """No features: whoever runs the network evaluates the pictures again at every step. It is its own writer.
 
-    ``context (1,L,D)`` and ``pooled (1,P)`` are what the network is told about them.
+    ``context (1,L,D)`` and ``pooled (1,P)`` are their conditioning.
     """
 
     context: Tensor
@@ -162,6 +122,7 @@ class RecomputedStore:
     storage: Storage = "recompute"
     bytes: int = 0
     dtype: torch.dtype | None = None
+    keeps: bool = False
 
     def at(self, step: int) -> StepFeatures:
         raise ValueError(
@@ -169,19 +130,11 @@ class RecomputedStore:
             "image. Sample through the FFA Attention Patch in ComfyUI, or invert with another storage."
         )
 
-
-@dataclass(frozen=True)
-class RecomputedWriter:
-    """Keeps nothing and publishes ``store``."""
-
-    store: RecomputedStore
-    keeps = False
-
     def put(self, place: Place, feature: PackedFeature) -> None:
         pass
 
     def publish(self) -> RecomputedStore:
-        return self.store
+        return self
 
     def discard(self) -> None:
         pass
@@ -190,18 +143,11 @@ class RecomputedWriter:
 class FileStore:
     """Features in a file, each read when it is asked for; the file stays."""
 
-    storage: Storage = "disk"
-
     def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
         self._file, self._layouts = file, dict(layouts)
-
-    @property
-    def bytes(self) -> int:
-        return layout_bytes(self._layouts)
-
-    @property
-    def dtype(self) -> torch.dtype | None:
-        return next((layout.dtype for layout in self._layouts.values()), None)
+        self.storage: Storage = "disk"
+        self.bytes = layout_bytes(layouts)
+        self.dtype = next((layout.dtype for layout in layouts.values()), None)
 
     def at(self, step: int) -> StepFeatures:
         return _StepOfFile(self, step)
@@ -256,6 +202,10 @@ class DiskWriter:
 
     def discard(self) -> None:
         self._file.discard()
+
+
+FeatureStore = MemoryStore | FileStore | RecomputedStore
+FeatureWriter = MemoryWriter | DiskWriter | RecomputedStore
 
 
 def layouts_of(

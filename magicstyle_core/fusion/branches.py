@@ -20,7 +20,7 @@ from .base import AttentionInputs, Branch
 from .softmax import Attention, Plain
 
 
-class _Part(NamedTuple):
+class _Stacked(NamedTuple):
     """A branch once its inputs are stacked. ``live`` ones go on with what an earlier patch has stacked."""
 
     queries: int
@@ -30,7 +30,7 @@ class _Part(NamedTuple):
     live: bool
 
     @classmethod
-    def of(cls, branch: Branch, live: AttentionInputs) -> _Part:
+    def of(cls, branch: Branch, live: AttentionInputs) -> _Stacked:
         query, key, _ = branch.inputs
         return cls(query.shape[1], key.shape[1], branch.weight, branch.attention, branch.inputs is live)
 
@@ -43,7 +43,7 @@ class Stack:
     """
 
     layer: LayerKey
-    parts: tuple[_Part, ...]
+    parts: tuple[_Stacked, ...]
     below: Stack | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, heads: int, plain: Plain) -> Tensor:
@@ -93,7 +93,7 @@ class Pending:
             self._single = layer, len(only.inputs.query)
             return only.inputs
         self._single = None
-        self._stack = Stack(layer, tuple(_Part.of(branch, live) for branch in branches), self._stack)
+        self._stack = Stack(layer, tuple(_Stacked.of(branch, live) for branch in branches), self._stack)
         return AttentionInputs(*(_stacked(column) for column in zip(*(b.inputs for b in branches), strict=True)))
 
     def take(self, rows: int) -> Stack | None:

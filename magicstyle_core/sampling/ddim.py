@@ -29,14 +29,6 @@ class Denoiser(Protocol):
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 
 
-class InversionMethod(Protocol):
-    """Carries a clean latent ``(B,C,H,W)`` up ascending ``sigmas (N+1,)``."""
-
-    def __call__(
-        self, denoise: Denoiser, x: Tensor, sigmas: Tensor, callback: Callback | None = None
-    ) -> Trajectory: ...
-
-
 def report(callback: Callback | None, step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
     """Tell ``callback``, if there is one, of a step."""
     if callback is not None:
@@ -121,6 +113,9 @@ class Exact:
             latents.append(x.cpu())
             report(callback, step, x, sigma, x - target * eps)
         return Trajectory(sigmas.cpu(), torch.stack(latents), eps.cpu(), method=str(self))
+
+
+InversionMethod = Exact | FixedPoint
 
 
 def sample(

@@ -64,8 +64,8 @@ def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None)
     return conditioning
 
 
-def told(conditioning: Conditioning) -> RecomputedStore:
-    """What a recomputed bank remembers of a conditioning; ``ValueError`` if it holds more than a prompt."""
+def recomputed(conditioning: Conditioning) -> RecomputedStore:
+    """A store that remembers a conditioning instead of features; ``ValueError`` if it holds more than a prompt."""
     context, options = conditioning[0]
     extra = sorted(set(options) - {"pooled_output"})
     if len(conditioning) != 1 or extra:
