@@ -37,6 +37,7 @@ EXACT = Exact()
 DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
 _SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
+COLORS = Look(texture=0.0)  # the style's colours alone
 KEPT = SigmaWindow(end=float(_SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
 
 
@@ -98,7 +99,7 @@ class Network:
         content: FeatureBank,
         patches: Sequence[FusionPatch] = (),
         style: FeatureBank | None = None,
-        look: Look = Look(texture=0.0),
+        look: Look = COLORS,
     ) -> Tensor:
         """Images on the way back from the content's noise, colours and pieces those of `style`: the Fused Sampler."""
         way, reference = content.trajectory, None if style is None else style.trajectory

@@ -1,9 +1,9 @@
 """``dev.py workflows``: tidy the workflows of the pack, and write their prompts.
 
-A file in ``workflows/`` is what a user saved: change one in the browser and save it over the old. The real front end then
-loads it, saves it again in its own words, and says what Run would send: that goes to ``tests/prompts``, which the demo and
-the tests run without a browser. ``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such as a result
-of ``dev.py demo``; the Templates dialog shows the middle square of it.
+A file in ``workflows/`` is what a user saved: change one in the browser and save it over the old. The real front end
+then loads it, saves it again in its own words, and says what Run would send: that goes to ``tests/prompts``, which the
+demo and the tests run without a browser. ``--thumbnail NAME=PICTURE`` makes ``workflows/<name>.jpg`` of a picture, such
+as a result of ``dev.py demo``; the Templates dialog shows the middle square of it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import NamedTuple
 
 BLOCKS = ("input", "middle", "output")
@@ -78,10 +79,11 @@ class LayerSelection:
         return cls(tuple(layer for layer in available if layer.key in chosen))
 
     def __contains__(self, key: object) -> bool:
-        return key in self._keys
+        return key in self.keys
 
     @cached_property
-    def _keys(self) -> frozenset[LayerKey]:
+    def keys(self) -> frozenset[LayerKey]:
+        """Addresses of the layers."""
         return frozenset(layer.key for layer in self.layers)
 
     def __iter__(self) -> Iterator[AttentionLayer]:
@@ -106,20 +108,13 @@ def _matcher(part: str, available: Sequence[AttentionLayer]) -> Callable[[Attent
     block, *numbers = address.groups()
     first, last, shallow, deep = (None if number is None else int(number) for number in numbers)
 
-    def matches(layer: AttentionLayer) -> bool:
-        return (
-            layer.key.block == block
-            and _within(layer.key.index, first, last)
-            and _within(layer.key.depth, shallow, deep)
-        )
-
-    return matches
+    return lambda layer: (
+        layer.key.block == block and _within(layer.key.index, first, last) and _within(layer.key.depth, shallow, deep)
+    )
 
 
 def _within(value: int, first: int | None, last: int | None) -> bool:
-    if first is None:
-        return True
-    return first <= value <= (first if last is None else last)
+    return first is None or first <= value <= (first if last is None else last)
 
 
 def describe(layers: Sequence[AttentionLayer]) -> str:
@@ -132,10 +127,6 @@ def describe(layers: Sequence[AttentionLayer]) -> str:
 
 
 def _runs(indices: Sequence[int]) -> list[tuple[int, int]]:
-    runs: list[tuple[int, int]] = []
-    for index in indices:
-        if runs and runs[-1][1] == index - 1:
-            runs[-1] = (runs[-1][0], index)
-        else:
-            runs.append((index, index))
-    return runs
+    """First and last of every run of indices without a gap."""
+    runs = [[i for _, i in run] for _, run in groupby(enumerate(indices), key=lambda pair: pair[1] - pair[0])]
+    return [(run[0], run[-1]) for run in runs]

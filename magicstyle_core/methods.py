@@ -193,22 +193,14 @@ METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
 _QUERIES = Dial("queries", "matched", "What beta mixes in. matched: the style's queries, laid out as the portrait is. stored: "
                 "where they lie in the style picture (the paper). live: the running image's own.", choices=get_args(Queries))
-_FORMULA = "A(T (a Q_c + b Q_o), K, V), Q_o by queries, K and V by keys"
+_ONE = Dial("keys", "style", "What the queries read: the style, or for comparison the portrait.", choices=("style", "content"))
+_TWO = Dial("keys", "content+style", "What is read beside the style: the portrait, which keeps more of it, or the running "
+            "image.", choices=("content+style", "live+style"))
+_FAMILY = "A(T (a Q_c + b Q_o), K, V), Q_o by queries, K and V by keys", _custom
 CUSTOM: dict[str, Method] = {
-    method.name: method
-    for method in (
-        Method(
-            "Custom", "after arXiv 2409.08156", "Every dial of one attention to one picture, at MagicStyle's own values.",
-            _FORMULA, _custom,
-            (_beta(0.4), Dial("keys", "style", "What the queries read: the style, or for comparison the portrait.",
-                              choices=("style", "content")), _QUERIES, _temperature(1.0)), Look(),
-        ),
-        Method(
-            "Custom, joined keys", "after arXiv 2409.08156", "Every dial of one attention to two pictures in one softmax.",
-            _FORMULA, _custom,
-            (_beta(0.4), Dial("keys", "content+style", "What is read beside the style: the portrait, which keeps more of "
-                              "it, or the running image.", choices=("content+style", "live+style")), _QUERIES,
-             _temperature(1.0), _scale(1.0), _weight(1.0)), Look(),
-        ),
+    name: Method(name, "after arXiv 2409.08156", text, *_FAMILY, (_beta(0.4), keys, _QUERIES, _temperature(1.0), *more), Look())
+    for name, text, keys, more in (
+        ("Custom", "Every dial of one attention to one picture, at MagicStyle's own values.", _ONE, ()),
+        ("Custom, joined keys", "Every dial of one attention to two pictures in one softmax.", _TWO, (_scale(1), _weight(1))),
     )
 }  # fmt: skip

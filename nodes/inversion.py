@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import get_args
 
 import torch
@@ -209,7 +210,7 @@ class InversionJob:
                 return self.recomputed
             return memory.new_writer(storage, self.plan, groups[group], size, self.model.load_device)
 
-        with FeatureRecorder(self.plan, groups, new_writer) as recorder:
+        with closing(FeatureRecorder(self.plan, groups, new_writer)) as recorder:
             trajectory, noise = self._invert(latent, recorder)
             return recorder.publish(trajectory, self.fingerprint, self._thumbnail), noise
 

@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-
 from ..codec import PatchCodec
 from . import checkpoint, dataset, natural
 from .autoencoder import TinyAutoencoder

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicstyle_core.sampling.ddim import Exact, FixedPoint
 from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.sampling.ddim import Exact, FixedPoint
 
 from ..network import Network
 from ..render import render, scene

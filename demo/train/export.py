@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 from ..codec import PatchCodec
 from .autoencoder import TinyAutoencoder
 from .checkpoint import read_tensors, write_tensors

@@ -8,7 +8,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-
 from ..codec import PatchCodec
 from . import autoencoder, diffusion
 from .autoencoder import TinyAutoencoder

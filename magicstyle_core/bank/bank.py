@@ -80,9 +80,8 @@ class FeatureBank:
     @property
     def precision(self) -> str:
         """Name of the features' number type; ``-`` for a bank without features."""
-        kept = self.store.dtype
-        names = {dtype: name for name, dtype in PRECISIONS.items()}
-        return "-" if kept is None else names.get(kept, str(kept).removeprefix("torch."))
+        names = {None: "-"} | {dtype: name for name, dtype in PRECISIONS.items()}
+        return names.get(self.store.dtype, str(self.store.dtype).removeprefix("torch."))
 
     def __repr__(self) -> str:
         way = self.trajectory

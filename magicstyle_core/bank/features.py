@@ -65,8 +65,3 @@ class PackedFeature(NamedTuple):
     def tensors(self) -> list[Tensor]:
         """What takes memory."""
         return [self.values] if self.scale is None else [self.values, self.scale]
-
-
-def size_of(tensor: Tensor) -> int:
-    """Bytes of a tensor's numbers."""
-    return tensor.numel() * tensor.element_size()

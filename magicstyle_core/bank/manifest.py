@@ -20,7 +20,7 @@ from ..layers import BLOCKS, AttentionLayer, LayerKey
 from .bank import FeatureBank, ModelFingerprint
 from .features import PRECISIONS
 from .storage import Layout, Place, RecomputedStore, layouts_of
-from .tensor_file import Slot, slot_of, json_of
+from .tensor_file import Slot, slot_of
 
 FORMAT, VERSION, FIRST = "magicstyle_bank", "2", "1"
 THUMBNAIL = "modelspec.thumbnail"  # a picture as data URI under this name is shown by the host's model library
@@ -28,7 +28,7 @@ CHECKSUMS = "checksums"
 TRAJECTORY, CONDITIONING = ("sigmas", "latents", "noise"), ("told.context", "told.pooled")
 
 _ENTRIES = {FORMAT, "pack_version", "method", "model", "layers", "kept_for"}
-_EARLIER = {"sigmas", "precision", "storage", "latent", "tensors", "hashes"}  # of the first version: not needed any more
+_EARLIER = {"sigmas", "precision", "storage", "latent", "tensors", "hashes"}  # of the first version
 _SMALL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # number types of trajectory and prompt
 _PACKED = (*PRECISIONS.values(), torch.bfloat16)  # of features; bfloat16 in files of the first version
 _LARGEST = 1 << 20  # of any side, width, count or number of steps
@@ -113,13 +113,13 @@ class Manifest:
         tensors = _tensors(entries)
         try:
             layers = tuple(
-                AttentionLayer(_key(key), int(channels), int(scale)) for key, channels, scale in json_of(said["layers"])
+                AttentionLayer(_key(key), int(width), int(scale)) for key, width, scale in json.loads(said["layers"])
             )
-            kept_for = {int(step): int(kept) for step, kept in json_of(said["kept_for"])}
-            model = json_of(said["model"])
+            kept_for = {int(step): int(kept) for step, kept in json.loads(said["kept_for"])}
+            model = json.loads(said["model"])
             numbers = {name: int(model.pop(name)) for name in ("channels", "context", "layers")}
             fingerprint = ModelFingerprint(**numbers, **{name: str(value) for name, value in model.items()})  # type: ignore
-        except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
             raise ManifestError(f"its description cannot be read ({str(error)[:80]})") from error
         dtype = None
         if layers and kept_for and CONDITIONING[0] not in tensors:
@@ -157,7 +157,7 @@ def _known_version(said: Any) -> dict[str, str]:
     require(version is not None, "it is no feature bank, but some other kind of safetensors file")
     require(
         version in (FIRST, VERSION),
-        f"it has bank format {str(version)[:20]!r}, and this MagicStyle reads up to {VERSION}. Update MagicStyle to use it",
+        f"it has bank format {str(version)[:20]!r}, this MagicStyle reads up to {VERSION}. Update MagicStyle to use it",
     )
     expected = _ENTRIES | (_EARLIER if version == FIRST else set())
     if odd := sorted(expected ^ (set(said) - {THUMBNAIL})):

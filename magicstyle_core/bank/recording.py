@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from .bank import FeatureBank, ModelFingerprint
 from .features import Feature, PackedFeature
 from .storage import FeatureWriter, Layout, MemoryWriter, Place, layout_bytes, layouts_of
 from .trajectory import Trajectory
-
 
 Thumbnail = Callable[[Trajectory], Tensor | None]
 
@@ -67,8 +65,7 @@ class FeatureRecorder:
 
     ``groups`` are the numbers of images, in batch order, that go to one bank each: ``(1, 1)`` for a content and a
     style inverted together. ``new_writer(group)`` says where the features of a group go; with None nothing of it is
-    kept. A step that is evaluated several times keeps its last evaluation. As a context it discards what was not
-    published, whatever ends it.
+    kept. A step that is evaluated several times keeps its last evaluation. ``close`` drops what was not published.
     """
 
     def __init__(
@@ -86,14 +83,8 @@ class FeatureRecorder:
             for group in range(len(groups)):
                 self._writers.append(new_writer(group))
         except BaseException:
-            self.discard()
+            self.close()
             raise
-
-    def __enter__(self) -> FeatureRecorder:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.discard()
 
     def wants(self, sigma: float) -> int | None:
         """The step at ``sigma``, or None if its features are not kept; ``ValueError`` off the schedule."""
@@ -136,7 +127,7 @@ class FeatureRecorder:
         self._writers = [None] * len(self.groups)  # their banks own the features from here on
         return banks
 
-    def discard(self) -> None:
+    def close(self) -> None:
         """Drop what was not published."""
         for writer in self._writers:
             if writer is not None:

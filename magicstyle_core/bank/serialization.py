@@ -44,6 +44,7 @@ def save_bank(
     try:
         if path.exists():
             raise FileExistsError
+        _check_sigmas(bank.trajectory.sigmas)
         manifest = Manifest.of(bank, pack_version, thumbnail)
         # Read it back: nothing is saved that could not be loaded.
         Manifest.parse(manifest.metadata(), header_of(manifest.slots()))
@@ -121,7 +122,7 @@ def load_bank(path: Path, picture: Callable[[str], Tensor | None] = lambda thumb
         sums = dict(zip(_in_order(manifest), rest, strict=True))
         small = {name: _checked(name, file.get(name), sums[name]) for name in manifest.tensors}
         way = Trajectory(small["sigmas"], small["latents"], small.get("noise"), manifest.method)
-        require(float(way.sigmas[0]) == 0 and bool((way.sigmas.diff() > 0).all()), "its sigmas do not rise from 0")
+        _check_sigmas(way.sigmas)
         try:
             thumbnail = picture(manifest.thumbnail) if manifest.thumbnail else None
         except ValueError as error:
@@ -147,7 +148,8 @@ def _check_entries(file: TensorFileReader, manifest: Manifest) -> None:
     """``ManifestError`` unless a file has exactly the tensors of its bank, and as many bytes."""
     expected, given = header_of(manifest.slots()), file.entries
     for name in (*expected, *given):
-        require(given.get(name) == expected.get(name), f"tensor {name[:40]} is not what its bank has there")
+        # As texts: to Python 1, 1.0 and True are equal.
+        require(repr(given.get(name)) == repr(expected.get(name)), f"tensor {name[:40]} is not what its bank has there")
     whole = sum(slot.bytes for slot in manifest.slots().values())
     require(file.size == whole, f"it has {file.size} bytes of numbers; its bank has {whole}")
 
@@ -157,6 +159,10 @@ def _checked(name: str, tensor: Tensor, checksum: int) -> Tensor:
     require(zlib.crc32(data_of(tensor)) == checksum, f"tensor {name} is not as it was written")
     _check_numbers(name, tensor)
     return tensor
+
+
+def _check_sigmas(sigmas: Tensor) -> None:
+    require(float(sigmas[0]) == 0 and bool((sigmas.diff() > 0).all()), "its sigmas do not rise from 0")
 
 
 def _check_numbers(name: str, tensor: Tensor) -> None:

@@ -1,8 +1,9 @@
 """Where features are kept: in memory of a device, in a file on disk, or nowhere.
 
 A store gives features by step and layer and never changes; ``bytes`` counts what it takes where ``storage`` says, and
-``dtype`` is None if it holds nothing. A writer takes features while a picture is inverted, what is put again is replaced,
-and turns into a store by ``publish`` or ends with ``discard``; one that ``keeps`` nothing need not be given any.
+``dtype`` is None if it holds nothing. A writer takes features while a picture is inverted; what is put again is
+replaced. It turns into a store by ``publish`` or ends with ``discard``, and need not be given any if it ``keeps``
+nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..layers import AttentionLayer, LayerKey
-from .features import PackedFeature, size_of
+from .features import PackedFeature
 from .tensor_file import Slot, TensorFileReader, TensorFileWriter
 
 Storage = Literal["gpu", "cpu", "disk", "recompute"]
@@ -67,7 +68,7 @@ class MemoryStore:
             self._steps.setdefault(place.step, {})[place.key] = feature
         tensors = [tensor for feature in features.values() for tensor in feature.tensors]
         self.storage: Storage = "cpu" if all(tensor.device.type == "cpu" for tensor in tensors) else "gpu"
-        self.bytes, self.dtype = sum(map(size_of, tensors)), tensors[0].dtype if tensors else None
+        self.bytes, self.dtype = sum(tensor.nbytes for tensor in tensors), tensors[0].dtype if tensors else None
         self._owner = owner
 
     def at(self, step: int) -> StepFeatures:
@@ -141,7 +142,7 @@ class RecomputedStore:
 
 
 class FileStore:
-    """Features in a file, each read when it is asked for; the file stays."""
+    """Features in a file, each read when it is asked for."""
 
     def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
         self._file, self._layouts = file, dict(layouts)
@@ -167,14 +168,6 @@ class _StepOfFile:
         return self.store.read(Place(self.step, key))
 
 
-class DiskStore(FileStore):
-    """Features in a file that is removed with the store."""
-
-    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
-        super().__init__(file, layouts)
-        weakref.finalize(self, file.path.unlink, missing_ok=True)
-
-
 class DiskWriter:
     """Writes features to ``path`` as they come; in memory is one of them at a time."""
 
@@ -196,9 +189,12 @@ class DiskWriter:
         for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
             self._file.write(name, tensor)
 
-    def publish(self) -> DiskStore:
+    def publish(self) -> FileStore:
+        """The file goes when the store does."""
         self._file.close()
-        return DiskStore(TensorFileReader(self._file.path), self._layouts)
+        store = FileStore(TensorFileReader(self._file.path), self._layouts)
+        weakref.finalize(store, self._file.path.unlink, missing_ok=True)
+        return store
 
     def discard(self) -> None:
         self._file.discard()

@@ -68,14 +68,6 @@ def slot_of(entry: Mapping[str, Any]) -> Slot:
     return Slot(_TYPES[entry["dtype"]], tuple(entry["shape"]))
 
 
-def json_of(text: str) -> Any:
-    """What a text says; ``ValueError`` if it is no JSON."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"its JSON cannot be read ({str(error)[:80]})") from error
-
-
 class TensorFileWriter:
     """Writes a safetensors file whose tensors are known by type and shape; they may come in any order, and again."""
 
@@ -124,8 +116,8 @@ class TensorFileReader:
     """Reads tensors of a safetensors file, each into memory of its own.
 
     Not by memory mapping: a map is gone when another process shortens the file, and with it the whole program.
-    ``header`` is its bytes, ``entries`` and ``metadata`` what it says, of which nothing is trusted; ``size`` is how many
-    bytes of numbers follow. ``ValueError`` if it cannot be read, here and later.
+    ``header`` is its bytes, ``entries`` and ``metadata`` what it says, of which nothing is trusted; ``size`` is how
+    many bytes of numbers follow. ``ValueError`` if it cannot be read, here and later.
     """
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +131,7 @@ class TensorFileReader:
             if not 2 <= length <= min(rest, LARGEST_HEADER):
                 raise ValueError(f"its header should take {length} bytes; the file has {max(rest, 0)} for it")
             self.header = first + file.read(length)
-        self.entries, self.size = json_of(self.header[8:].decode()), rest - length
+        self.entries, self.size = json.loads(self.header[8:].decode()), rest - length
         if not isinstance(self.entries, dict):
             raise ValueError("its header is no JSON object")
         self.metadata = self.entries.pop("__metadata__", None)
@@ -151,7 +143,7 @@ class TensorFileReader:
         try:
             with self.path.open("rb", buffering=0) as file:
                 if _identity(file) != self._identity:
-                    raise ValueError(f"{self.path.name} was changed or replaced after it was loaded. Load the bank again.")
+                    raise ValueError(f"{self.path.name} was changed or replaced meanwhile. Load the bank again.")
                 file.seek(len(self.header) + begin)
                 left = memoryview(numbers)
                 while len(left) and (count := file.readinto(left)):

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ..schedule import SIGMA_TOLERANCE, find_step, format_sigmas
-from .features import size_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Trajectory:
     @property
     def bytes(self) -> int:
         """Memory of latents and noise."""
-        return size_of(self.latents) + (0 if self.noise is None else size_of(self.noise))
+        return self.latents.nbytes + (0 if self.noise is None else self.noise.nbytes)
 
     def residuals_down(self, start: int) -> Tensor | None:
         """What each sampling step misses on a way back from step ``start``, in the order in which steps run:

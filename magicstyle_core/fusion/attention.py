@@ -128,10 +128,6 @@ class FusionPatch:
         """The banks that the rule reads."""
         return {name: bank for name, bank in self.banks.items() if name in self.rule.reads}
 
-    @cached_property
-    def _keys(self) -> frozenset[LayerKey]:
-        return frozenset(layer.key for layer in self.layers)
-
     def steps_at(self, sigma: float, strength: float = 1.0) -> Mapping[str, int] | None:
         """The kept step of each bank to read at ``sigma``; None where the patch does not act."""
         if self.strength * strength == 0 or sigma not in self.window:
@@ -141,15 +137,12 @@ class FusionPatch:
         return found if len(found) == len(steps) else None
 
     def at(self, sigma: float, strength: float = 1.0, fetched: Fetched | None = None) -> Acting | None:
-        """What it does at ``sigma``, ``strength`` times as strong, with features at hand; None where it does not act."""
+        """What it does at ``sigma``, ``strength`` times as strong, with features at hand; None if that is nothing."""
         steps, fetched = self.steps_at(sigma, strength), fetched or {}
         if steps is None:
             return None
-        features: dict[str, StepFeatures] = {}
-        for name, step in steps.items():
-            bank = self.read[name]
-            at_hand = fetched.get(Kept(bank, step))
-            features[name] = bank.store.at(step) if at_hand is None else at_hand
+        kept = {name: Kept(self.read[name], step) for name, step in steps.items()}
+        features = {name: fetched.get(here) or here.bank.store.at(here.step) for name, here in kept.items()}
         return Acting(self.strength * strength, self.moment_at(sigma), features, LIVE in self.rule.reads)
 
     def moment_at(self, sigma: float) -> Moment:
@@ -160,7 +153,7 @@ class FusionPatch:
 
     def __call__(self, live: AttentionInputs, call: LayerCall) -> AttentionInputs:
         acting, forward = call.forward.acting.get(self), call.forward
-        if acting is None or call.key not in self._keys or forward.is_replaced(call.key):
+        if acting is None or call.key not in self.layers.keys or forward.is_replaced(call.key):
             return live
         strength = self._row_strength(live.query, call, acting.strength)
         if strength is None:
@@ -189,7 +182,7 @@ def _for_rows(name: str, packed: PackedFeature, live: AttentionInputs, call: Lay
     if name == CONTENT and grid != call.grid:
         raise ValueError(
             f"The content was inverted with {grid[0]}x{grid[1]} tokens at layer {call.key}, the running latent has "
-            f"{call.grid[0]}x{call.grid[1]}. Sample at the content's size, without area conditioning, and put nodes that "
+            f"{call.grid[0]}x{call.grid[1]}. Sample at the content's size, without area conditioning, put nodes that "
             "change the network's resolution (PatchModelAddDownscale) on the model while inverting too; or leave "
             "content_bank of FFA unconnected, which then works at any size."
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..bank.features import Feature
 from .base import CONTENT, LIVE, STYLE, AttentionInputs, Branch, FusionRule, Moment, Stored, check_positive
 from .matching import relay
-from .softmax import weighted
+from .softmax import KeyWeights
 
 Keys = Literal["style", "content+style", "content", "live+style"]
 Queries = Literal["matched", "stored", "live"]
@@ -60,30 +60,26 @@ class FeatureFusion(FusionRule):
 
     @property
     def reads(self) -> frozenset[str]:
-        asks_style = self.beta > 0 and self.queries != "live"
-        asks_content = self.alpha > 0 or (asks_style and self.queries == "matched")
-        read = {
-            LIVE: self.keys == "live+style",
-            CONTENT: asks_content or self.keys in ("content", "content+style"),
-            STYLE: asks_style or self.keys != "content",
-        }
-        return frozenset(name for name in read if read[name])
+        asked = {CONTENT} if self.alpha else set()
+        if self.beta and self.queries != LIVE:
+            asked |= {STYLE, CONTENT} if self.queries == "matched" else {STYLE}
+        return frozenset(asked.union(self._sources))
 
     @property
     def needs(self) -> frozenset[str]:
-        return self.reads - {LIVE, *(() if self.keys in ("content", "content+style") else (CONTENT,))}
+        return (self.reads - {CONTENT}).union(self._sources) - {LIVE}
+
+    @property
+    def _sources(self) -> list[str]:
+        """Whose keys are read."""
+        return [*self.keys.split("+")]
 
     def __call__(self, live: AttentionInputs, stored: Stored, moment: Moment) -> Sequence[Branch]:
-        query = self._query(live, stored, moment)
-        match self.keys:
-            case "style":
-                return [Branch(AttentionInputs(query, stored[STYLE].hidden, stored[STYLE].hidden))]
-            case "content":
-                return [Branch(AttentionInputs(query, stored[CONTENT].hidden, stored[CONTENT].hidden))]
-            case "content+style":
-                own = AttentionInputs(query, stored[CONTENT].hidden, stored[CONTENT].hidden)
-            case "live+style":
-                own = AttentionInputs(query, live.key, live.value)
+        first, *others = self._sources
+        read = live[1:] if first == LIVE else (stored[first].hidden,) * 2
+        own = AttentionInputs(self._query(live, stored, moment), *read)
+        if not others:
+            return [Branch(own)]
         return [joined(own, stored[STYLE].hidden, self.style_scale, self.style_weight)]
 
     def _query(self, live: AttentionInputs, stored: Stored, moment: Moment) -> Tensor:
@@ -92,13 +88,11 @@ class FeatureFusion(FusionRule):
             own = (own + live.query) / 2
         shares = [self.alpha * own] if self.alpha else []
         if self.beta:
-            match self.queries:
-                case "matched":
-                    other = relay(stored[STYLE], Feature(own, moment.grid))
-                case "stored":
-                    other = stored[STYLE].on(moment.grid)
-                case "live":
-                    other = live.query
+            other = live.query
+            if self.queries == "matched":
+                other = relay(stored[STYLE], Feature(own, moment.grid))
+            elif self.queries == "stored":
+                other = stored[STYLE].on(moment.grid)
             shares.append(self.beta * other)
         query = sum(shares[1:], shares[0])
         return query if self.temperature == 1 else self.temperature * query
@@ -109,4 +103,5 @@ def joined(own: AttentionInputs, style: Tensor, style_scale: float, style_weight
     whose tokens weigh ``style_weight``."""
     scaled = style if style_scale == 1 else style_scale * style
     inputs = AttentionInputs(own.query, torch.cat([own.key, scaled], 1), torch.cat([own.value, style], 1))
-    return Branch(inputs, attention=weighted([(own.key.shape[1], 1.0), (style.shape[1], style_weight)]))
+    groups = (own.key.shape[1], 1.0), (style.shape[1], style_weight)
+    return Branch(inputs, attention=None if style_weight == 1 else KeyWeights(groups))

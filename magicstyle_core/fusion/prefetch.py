@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-import torch
-
 from ..bank.bank import Fetched, Kept
 from ..bank.features import PackedFeature
 from ..layers import LayerKey
@@ -20,28 +18,6 @@ class Transfer(Protocol):
     def start(self, features: Mapping[LayerKey, PackedFeature]) -> Any: ...
 
     def finish(self, started: Any) -> Mapping[LayerKey, PackedFeature]: ...
-
-
-class CudaTransfer:
-    """Copies on a stream of their own. They overlap with computing only from pinned memory."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
-
-    def start(self, features: Mapping[LayerKey, PackedFeature]) -> Any:
-        with torch.cuda.stream(self._stream):
-            moved = {key: feature.to(self._device) for key, feature in features.items()}
-            return moved, self._stream.record_event()
-
-    def finish(self, started: Any) -> Mapping[LayerKey, PackedFeature]:
-        moved, done = started
-        current = torch.cuda.current_stream(self._device)
-        current.wait_event(done)
-        for feature in moved.values():
-            for tensor in feature.tensors:
-                tensor.record_stream(current)  # so that its memory is not reused before this stream is done with it
-        return moved
 
 
 class Prefetcher:

@@ -58,7 +58,9 @@ class Regions(FusionRule):
         whole = torch.as_tensor(sum(weights), dtype=torch.float64)
         branches: list[Branch] = []
         for region, weight in zip(self.regions, weights, strict=True):
-            seen = {STYLE: stored[region.style], **{k: v for k, v in stored.items() if k != STYLE}}
+            seen = {name: feature for name, feature in stored.items() if name != STYLE}
+            if region.style in stored:
+                seen[STYLE] = stored[region.style]
             share = _rows(weight / whole.clamp_min(1), live.query)
             branches += [b._replace(weight=share * b.weight) for b in region.rule(live, seen, moment)]
         if bool((whole < 1).any()):

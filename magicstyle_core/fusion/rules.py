@@ -1,7 +1,7 @@
 """Fusion rules of related methods, and rules made of rules.
 
-What a setting of :class:`.ffa.FeatureFusion` already is has no class here: StyleID, MasaCtrl, Visual Style Prompting and
-ZePo. :mod:`..methods` names them all.
+What a setting of :class:`.ffa.FeatureFusion` already is has no class here: StyleID, MasaCtrl, Visual Style Prompting
+and ZePo. :mod:`..methods` names them all.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ Each is an :class:`Attention`: from ``q (R,T,C)``, ``k (R,S,C)``, ``v (R,S,C)``,
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,11 +99,6 @@ class SharedStatistics:
         own, reference = k[:, : self.tokens], k[:, self.tokens :]
         key = torch.cat([_with_statistics(own, reference / self.scale), reference], 1)
         return plain(query, key, v) if self.attention is None else self.attention(query, key, v, heads, plain)
-
-
-def weighted(groups: Sequence[tuple[int, float]]) -> KeyWeights | None:
-    """Weights of groups of keys; None where they are all alike."""
-    return None if len({weight for _, weight in groups}) == 1 else KeyWeights(tuple(groups))
 
 
 def _split(x: Tensor, heads: int) -> Tensor:

@@ -25,7 +25,8 @@ class Look:
 
     ``color``: "match" gives the finished latent mean and covariance of the style's, "adain" the initial noise mean and
     deviation of the style's noise, by ``color_strength``; ``detail`` is the share of inversion's residuals that is
-    given back, ``texture`` the share of pieces laid anew, ``skipped`` the part of the content's way left out at the noise.
+    given back, ``texture`` the share of pieces laid anew, ``skipped`` the part of the content's way that is left out at
+    the noise.
     """
 
     color: Color = "match"
@@ -76,19 +77,21 @@ class FeatureFusionForward:
     def __call__(self, model: Denoiser, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
         if sigmas[0] <= sigmas[-1]:
             raise ValueError("The DDIM Sampler goes from noise to picture. To go up, use DDIM Inversion.")
-        look, skipped = self.look, self._skipped_steps(sigmas)
+        look, content, style, residuals, swap = self.look, self.content, self.style, None, None
+        skipped = self._skipped_steps(sigmas)
         sigmas = sigmas[skipped:]
-        residuals = self._residuals(x, sigmas)
-        if skipped and self.content is not None:
-            x = self.content.latents[self.content.start_of(sigmas)].to(x).expand_as(x)
-        noise, clean = self._style_latents(x, sigmas)
-        colors = 0.0 if look.color == "none" else look.color_strength
-        swap = None if clean is None else TextureSwap(clean, sigmas, look.texture, colors)
-        if look.color == "adain" and noise is not None:
-            x = adain(x, noise, look.color_strength)
+        if content is not None:
+            start = _start_of(content, "content", sigmas, x)
+            residuals = content.residuals_down(start)
+            x = content.latents[start].to(x).expand_as(x) if skipped else x
+        if style is not None and (look.color != "none" or look.texture):
+            start = _start_of(style, "style", sigmas, x)
+            colors = 0.0 if look.color == "none" else look.color_strength
+            swap = TextureSwap(style.latents[0], sigmas, look.texture, colors)
+            x = adain(x, style.latents[start], look.color_strength) if look.color == "adain" else x
         x = sample(model, x, sigmas, residuals, look.detail, callback, swap, skipped)
-        if look.color == "match" and clean is not None:
-            x = transport(x, clean, look.color_strength)
+        if look.color == "match" and style is not None:
+            x = transport(x, style.latents[0], look.color_strength)
         return x
 
     def _skipped_steps(self, sigmas: Tensor) -> int:
@@ -96,34 +99,20 @@ class FeatureFusionForward:
         if not self.look.skipped:
             return 0
         if self.content is None:
-            raise ValueError("The first steps are to be left out, which needs the portrait's bank. Connect content_bank.")
+            raise ValueError("To leave out the first steps needs the portrait's bank. Connect content_bank.")
         steps = self.content.steps
         last = steps - round(self.look.skipped * steps)
         if last < 1:
             raise ValueError(f"All of the {steps} steps are to be left out. Set start_step to {steps - 1} or less.")
         return max(0, self.content.start_of(sigmas) - last)
 
-    def _style_latents(self, x: Tensor, sigmas: Tensor) -> tuple[Tensor, Tensor] | tuple[None, None]:
-        """The style's latents at the first sigma and at 0, checked before anything runs."""
-        way = self.style
-        if way is None or (self.look.color == "none" and self.look.texture == 0):
-            return None, None
-        start = way.start_of(sigmas, "style")
-        if way.batch not in (1, len(x)):
-            raise ValueError(
-                f"The style bank holds {way.batch} images and the sampler runs {len(x)}. "
-                "Give one style, or as many as there are portraits."
-            )
-        return way.latents[start], way.latents[0]
 
-    def _residuals(self, x: Tensor, sigmas: Tensor) -> Tensor | None:
-        way = self.content
-        if way is None:
-            return None
-        residuals = way.residuals_down(way.start_of(sigmas, "content"))
-        if way.size != tuple(x.shape[2:]) or way.batch not in (1, len(x)):
-            raise ValueError(
-                f"The content bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs "
-                f"{len(x)} of {x.shape[2]}x{x.shape[3]}. Sample at the size of the inverted content."
-            )
-        return residuals
+def _start_of(way: Trajectory, role: str, sigmas: Tensor, x: Tensor) -> int:
+    """The step of a trajectory at which ``sigmas`` begin; ``ValueError`` if it does not fit them or ``x``."""
+    start = way.start_of(sigmas, role)
+    if way.batch not in (1, len(x)) or (role == "content" and way.size != tuple(x.shape[2:])):
+        raise ValueError(
+            f"The {role} bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs {len(x)} of "
+            f"{x.shape[2]}x{x.shape[3]}. Give one {role}, or one for each; sample at the size of the inverted content."
+        )
+    return start

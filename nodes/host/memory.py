@@ -6,9 +6,10 @@ import logging
 import shutil
 import uuid
 import weakref
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ import comfy.model_management
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 
+from ...magicstyle_core.bank.features import PackedFeature
 from ...magicstyle_core.bank.recording import CapturePlan
 from ...magicstyle_core.bank.storage import DiskWriter, FeatureWriter, MemoryWriter, Storage
-from ...magicstyle_core.layers import LayerSelection
+from ...magicstyle_core.layers import LayerKey, LayerSelection
 from . import host
 
 log = logging.getLogger(__name__)
@@ -142,3 +144,25 @@ class PinnedMemory:
 def _unpin(pinned: list[Tensor]) -> None:
     while pinned:
         comfy.model_management.unpin_memory(pinned.pop())
+
+
+class CudaTransfer:
+    """Copies on a stream of their own. They overlap with computing only from pinned memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+
+    def start(self, features: Mapping[LayerKey, PackedFeature]) -> Any:
+        with torch.cuda.stream(self._stream):
+            moved = {key: feature.to(self._device) for key, feature in features.items()}
+            return moved, self._stream.record_event()
+
+    def finish(self, started: Any) -> Mapping[LayerKey, PackedFeature]:
+        moved, done = started
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(done)
+        for feature in moved.values():
+            for tensor in feature.tensors:
+                tensor.record_stream(current)  # so that its memory is not reused before this stream is done with it
+        return moved

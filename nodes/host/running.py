@@ -20,12 +20,13 @@ from comfy.model_patcher import ModelPatcher
 
 from ...magicstyle_core.bank.bank import Fetched
 from ...magicstyle_core.fusion.attention import ForwardPass, FusionPatch
-from ...magicstyle_core.fusion.prefetch import CudaTransfer, Prefetcher
+from ...magicstyle_core.fusion.prefetch import Prefetcher
 from ...magicstyle_core.layers import AttentionLayer, describe
 from ...magicstyle_core.sampling.fff import StyleStrength
 from ...magicstyle_core.schedule import SIGMA_TOLERANCE, find_step, format_sigmas
 from . import attention, host
 from .attention import PASS, Evaluation
+from .memory import CudaTransfer
 from .recomputing import Recomputation
 
 log = logging.getLogger(__name__)
