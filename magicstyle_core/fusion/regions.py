@@ -58,11 +58,9 @@ class Regions(FusionRule):
         whole = torch.as_tensor(sum(weights), dtype=torch.float64)
         branches: list[Branch] = []
         for region, weight in zip(self.regions, weights, strict=True):
-            seen = {name: feature for name, feature in stored.items() if name != STYLE}
-            if region.style in stored:
-                seen[STYLE] = stored[region.style]
+            own = {STYLE: stored[region.style]} if region.style in stored else {}
             share = _rows(weight / whole.clamp_min(1), live.query)
-            branches += [b._replace(weight=share * b.weight) for b in region.rule(live, seen, moment)]
+            branches += [b._replace(weight=share * b.weight) for b in region.rule(live, {**stored, **own}, moment)]
         if bool((whole < 1).any()):
             branches.append(Branch(live, _rows((1 - whole).clamp_min(0), live.query)))
         return branches
