@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from kornia.color import lab_to_rgb, linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb, rgb_to_xyz
 from torch import Tensor
 
 from comfy_api.latest import io
@@ -55,18 +54,20 @@ def keep_colors(image: Tensor, content: Tensor, strength: float = 1.0) -> Tensor
     content, which is scaled to the picture. A colour that sRGB does not have at the picture's lightness is paled towards
     grey until it does: clipping its channels would change the lightness, and with it the drawing.
     """
+    from kornia.color import lab_to_rgb, linear_rgb_to_rgb, rgb_to_lab, rgb_to_linear_rgb, rgb_to_xyz  # slow to import
+
     if strength == 0:
         return image
     wide = image.to(torch.promote_types(image.dtype, torch.float32))
     wanted = F.interpolate(content.to(wide), image.shape[2:], mode="bilinear", antialias=True)
     own, other = rgb_to_lab(wide.clamp(0, 1)), rgb_to_lab(wanted.clamp(0, 1))
     lab = torch.cat([own[:, :1], torch.lerp(own[:, 1:], other[:, 1:], strength)], 1)
-    return linear_rgb_to_rgb(_paled(rgb_to_linear_rgb(lab_to_rgb(lab, clip=False)))).to(image)
+    linear = rgb_to_linear_rgb(lab_to_rgb(lab, clip=False))
+    return linear_rgb_to_rgb(_paled(linear, rgb_to_xyz(linear)[:, 1:2].clamp(0, 1))).to(image)
 
 
-def _paled(linear: Tensor) -> Tensor:
-    """Linear RGB mixed with the grey of the same luminance, as little as brings every channel into 0..1."""
-    grey = rgb_to_xyz(linear)[:, 1:2].clamp(0, 1)
+def _paled(linear: Tensor, grey: Tensor) -> Tensor:
+    """Linear RGB mixed with the grey of its luminance, as little as brings every channel into 0..1."""
     color = linear - grey
     room = torch.where(color > 0, 1 - grey, grey) / color.abs().clamp_min(torch.finfo(linear.dtype).tiny)
     return (grey + room.amin(1, keepdim=True).clamp_max(1) * color).clamp(0, 1)

@@ -98,7 +98,7 @@ class ContentStyleInversion(io.ComfyNode):
                 *_settings(),
                 io.Boolean.Input(
                     "keep_content", default=True, advanced=True, optional=True,
-                    tooltip="Keep the portrait's features too. Off saves half the memory, for FFA with queries live and alpha 0, which reads only the style's; FFA says so if it needs more.",
+                    tooltip="Keep the portrait's features too. Off saves half the memory, for methods of FFA that read only the style's (MasaCtrl, Visual Style Prompting, StyleAligned); FFA says so if it needs more.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

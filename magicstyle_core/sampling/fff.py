@@ -99,7 +99,7 @@ class FeatureFusionForward:
         if not self.look.skipped:
             return 0
         if self.content is None:
-            raise ValueError("To leave out the first steps needs the portrait's bank. Connect content_bank.")
+            raise ValueError("Leaving out the first steps needs the portrait's bank. Connect content_bank.")
         steps = self.content.steps
         last = steps - round(self.look.skipped * steps)
         if last < 1:

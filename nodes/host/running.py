@@ -37,7 +37,7 @@ Wrappers = comfy.patcher_extension.WrappersMP
 REPLACED = "Another node replaces self-attention at %s: FFA leaves these layers to it."
 OVERRIDDEN = (
     "FFA Attention Patch takes the place of what a node before it made self-attention read, at %s. Put that node after "
-    "FFA, or set keys to live+style or strength below 1, and both act."
+    "FFA, or set strength below 1, or choose Custom, joined keys with live+style, and both act."
 )
 
 
