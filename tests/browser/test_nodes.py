@@ -49,11 +49,15 @@ def test_a_method_without_its_portrait_is_explained_on_the_page(graph, rendering
         FFA,
     )
     ending, data = graph.run()
+    said = "reads the portrait's features. Connect content_bank"
+    assert said in graph.page.evaluate("id => JSON.stringify(app.lastNodeErrors[id])", FFA)
+    if not graph.errors():
+        return  # older pages only frame the node where other outputs of the graph can run
     assert ending == "refused"
     assert "Invalid input" in data["text"]
     graph.page.get_by_test_id("error-overlay").get_by_role("button", name="View details").click()
     graph.page.get_by_role("button", name="Info for FFA Attention Patch - method").click()
-    graph.page.get_by_text("reads the portrait's features. Connect content_bank").first.wait_for()
+    graph.page.get_by_text(said).first.wait_for()
     # The list of errors asks a registry who made the nodes; the page may not, so nothing leaves the machine.
     graph.problems[:] = [problem for problem in graph.problems if "Content Security Policy" not in problem]
 
