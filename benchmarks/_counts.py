@@ -79,21 +79,23 @@ class Moves:
 
 def move_figures(subject: Subject) -> list[Figure]:
     """Moves during one fused layer, from the end of the norm before its self-attention to that attention's end."""
-    content, style = invert(subject, steps=1)
+    content, style = invert(subject, steps=2)
     fused, moves = fuse(subject.model, content, style), Moves()
     block = subject.transformer(content.layers[-1].key)
-    hooks = [
-        block.norm1.register_forward_hook(lambda *_: sys.setprofile(moves)),
-        block.attn1.register_forward_hook(lambda *_: sys.setprofile(None)),
-    ]
+
+    def stop(*_) -> None:
+        sys.setprofile(None)
+        for hook in hooks:  # one layer of one step
+            hook.remove()
+
+    begin = block.norm1.register_forward_hook(lambda *_: sys.setprofile(moves))
+    hooks = [begin, block.attn1.register_forward_hook(stop)]
     try:
         sample(fused, content, style)
     finally:
-        sys.setprofile(None)
-        for hook in hooks:
-            hook.remove()
+        stop()
     return [
-        Figure(subject.name, "calls from file to file in a fused layer", moves.count, most=12),
+        Figure(subject.name, "moves of a fused layer, its bank in memory", moves.count, most=12),
         Figure(subject.name, "files that a fused layer runs through", len(moves.files), most=6),
     ]
 

@@ -14,7 +14,7 @@ from _subjects import Subject
 from _timing import take_turns
 from magicstyle.magicstyle_core.bank.features import Feature
 from magicstyle.magicstyle_core.fusion.base import CONTENT, STYLE, AttentionInputs, Branch, FusionRule, Moment, Stored
-from magicstyle.magicstyle_core.methods import METHODS, Method
+from magicstyle.magicstyle_core.methods import METHODS, Method, Part
 from magicstyle.magicstyle_core.sampling.fff import Look
 from magicstyle.nodes.fusion import FFAAttentionPatch, fuse
 from torch.overrides import TorchFunctionMode
@@ -28,24 +28,21 @@ def method_figures(subject: Subject, steps: int, rounds: int) -> list[Figure]:
     """Ratios of runs of ``steps`` steps on the nodes' default layers."""
     content, style = invert(subject, steps, method="ddim", scheduler="simple", end_percent=1.0)
     settings = {name: value for name, value in defaults(FFAAttentionPatch).items() if name != "method"}
-    dearest = {name: [_dearest(part.rule) for part in m.parts(**dials_of(m))] for name, m in METHODS.items()}
+    dearest = {name: _dearest(method) for name, method in METHODS.items()}
 
-    def run(method: Method, rules: Sequence[Always]) -> Callable[[], object]:
-        parts = tuple(part._replace(rule=rule) for part, rule in zip(method.parts(**dials_of(method)), rules, strict=True))
-        whole = replace(method, parts=lambda: parts, look=Look("none", texture=0.0))
-        model = fuse(subject.model, style, content, whole, {}, **settings)
+    def run(method: Method) -> Callable[[], object]:
+        model = fuse(subject.model, style, content, method, {}, **settings)
         return lambda: sample(model, content)
 
-    variants = {name: run(METHODS[name], rules) for name, rules in dearest.items()}
+    variants = {name: run(method) for name, method in dearest.items()}
     times = take_turns({"plain": lambda: sample(subject.model, content), **variants}, rounds)
+
+    def most(method: Method) -> float:
+        return TWO if max(part.rule.attentions for part in method.parts()) > 1 else ONE
+
     return [
-        Figure(
-            subject.name,
-            f"fused step ({name}) / plain step",
-            times.ratio(name, "plain"),
-            TWO if max(rule.attentions for rule in dearest[name]) > 1 else ONE,
-        )
-        for name in variants
+        Figure(subject.name, f"fused step ({name}) / plain step", times.ratio(name, "plain"), most(method))
+        for name, method in dearest.items()
     ]
 
 
@@ -65,9 +62,14 @@ class Always(FusionRule):
         return self.rule(live, stored, Moment(self.step, STEPS, moment.grid))
 
 
-def _dearest(rule: FusionRule) -> Always:
-    """The rule where it computes most; of equal steps the last, at which no method waits for its start any more."""
-    return max((Always(rule, step, _attentions(rule, step)) for step in reversed(range(STEPS))), key=lambda a: a.attentions)
+def _dearest(method: Method) -> Method:
+    """A method all of whose steps are the one in which it computes most; of equal ones the last, where none of them
+    waits for its start any more. It begins and ends as sampling without style does."""
+    parts = []
+    for rule, layers in method.parts(**dials_of(method)):
+        moments = [Always(rule, step, _attentions(rule, step)) for step in reversed(range(STEPS))]
+        parts.append(Part(max(moments, key=lambda moment: moment.attentions), layers))
+    return replace(method, parts=lambda: tuple(parts), dials=(), look=Look("none", texture=0.0))
 
 
 def _attentions(rule: FusionRule, step: int) -> float:

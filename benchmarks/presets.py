@@ -1,4 +1,4 @@
-"""docs/presets.md: every method of Fusion Rule on the demo model, a strip of pictures each, and what it consists of.
+"""docs/presets.md: every method of FFA Attention Patch on the demo model, a strip of pictures each, and what it is.
 
 Runs the pack's own nodes. Writes OUT/presets.md and OUT/images/preset_*.jpg, and OUT/images/presets.jpg, which shows
 all methods side by side. With ``--out docs`` that is the page of the repository.
@@ -7,9 +7,7 @@ all methods side by side. With ``--out docs`` that is the page of the repository
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,39 +20,22 @@ QUALITY = 80  # of the JPEGs
 HEAD = """\
 # Methods in pictures
 
-Every preset of **Fusion Rule** at the values that its authors published, on the demo model at {size} px and 20
-steps, with `rule` connected to FFA Attention Patch and to Fused Sampler. The demo model is small and no Stable
-Diffusion: it shows what a rule does with a style, not how well a method paints. Layers are resolved by resolution; the
-demo model has two, so that *high-res decoder* and *decoder* are the same there. Made by
-`python3 dev.py bench presets --out docs`.
+Every method of **FFA Attention Patch** at the values that its authors published, on the demo model at {size} px and 20
+steps; Fused Sampler starts and ends *as the method*. The demo model is small and no Stable Diffusion: it shows what a
+method does with a style, not how well it paints. Layers are resolved by resolution; the demo model has two, so that
+*high-res decoder* and *decoder* are the same there. Made by `python3 dev.py bench presets --out docs`.
 
 Self-attention is `A(Q, K, V) = softmax(Q K^T / sqrt(d)) V`; `c` is the portrait, `s` the style, no index the running
-image. A picture costs 20 evaluations after the inversion, also where two attentions are computed; ZePo skips half.
+image. A picture costs 20 evaluations after the inversion, also where two attentions are computed, and fewer where the
+look skips a part of the way.
 
 ![all methods on one portrait and two styles](images/presets.jpg)
 
-| preset | its attention | layers | start |
-|---|---|---|---|
+| method | source | its attention | layers | look |
+|---|---|---|---|---|
 """
 
-FORMULAS = {
-    "MagicStyle": "`A(a Q' + b Q_s relaid on the portrait, K_s, V_s)`, `Q'` half way from `Q_c` to `Q`",
-    "MagicStyle, as published": "`A(a Q_c + b Q_s, K_s, V_s)`",
-    "MagicStyle, joined keys": "`A(a Q_c + b Q_s, [K_c; K_s], [V_c; V_s])`, a style key weighs w",
-    "MagicStyle, sum of attentions": "`(1 - w) A(a Q_c + b Q_s, K_c, V_c) + w A(a Q_c + b Q_s, K_s, V_s)`",
-    "StyleID": "`A(T (g Q_c + (1 - g) Q), K_s, V_s)`",
-    "PortraitDiffusion": "`A(Q_c, K_s, V_s)`, later `(1 - g) A(Q_c, K_s, V_s) + g A(Q, K_s, V_s)`",
-    "MasaCtrl": "`A(Q, K, V)`, later `A(Q, K_s, V_s)`",
-    "Visual Style Prompting": "`A(Q, K_s, V_s)`",
-    "Cross-image attention": "`clip(f (P - 1/S) + 1/S, 0, 1) V_s` with the map `P` of `A(Q, K_s, V_s)`; early on every "
-    "fifth step reads the portrait",
-    "ZePo": "`A(m Q + (1 - m) Q_c, [K_c; g K_s], [V_c; V_s])`",
-    "StyleAligned": "`A(Q*, [K*; g K_s], [V; V_s])`, `*` with mean and deviation of the style's; a style key weighs w",
-    "DiffStyler": "`A(r Q_c + (1 - r) Q, r K_c + (1 - r) K, V)`, `r` falling",
-    "Standard attention": "`A(Q, K, V)`",
-}
-
-# What one sees, and what of the published method is outside of the rule.
+# What one sees, and what of the published method is not part of it here.
 SEEN = {
     "MagicStyle": (
         "Strokes, dots, tiles and colours of the style on a face that stays readable; likeness suffers under "
@@ -78,11 +59,11 @@ SEEN = {
     ),
     "PortraitDiffusion": (
         "Strong strokes and a firm drawing; colours stay near the portrait's, because the initial noise is "
-        "its own. Masks and its stylized content branch are not part of the rule."
+        "its own. Masks and its stylized content branch are not part of it."
     ),
     "MasaCtrl": (
         "Everything is rebuilt from the style; faces dissolve in coarse patterns. It was made for edits of "
-        "one picture, not for styles. Its masks are not part of the rule."
+        "one picture, not for styles. Its masks are not part of it."
     ),
     "Visual Style Prompting": (
         "As MasaCtrl, from the first step on and in the whole decoder. The method itself noises the reference"
@@ -90,23 +71,20 @@ SEEN = {
     ),
     "Cross-image attention": (
         "The strongest texture and contrast, and the least of the face. AdaIN at every step and swap guidance"
-        " are not part of the rule; `rows` = `positive` at a cfg of 1.75 to 3.5 is that guidance."
+        " are not part of it; `rows` = `positive` at a cfg of 1.75 to 3.5 is that guidance."
     ),
     "ZePo": (
-        "Almost the portrait, because it starts half way. From the noise on (`rule` on FFA only) it paints strongly. "
-        "The method runs on a distilled model with features of noised, not inverted, pictures."
+        "Almost the portrait, because it starts half way. From the noise on (a look of Fused Sampler's own) it paints "
+        "strongly. The method runs on a distilled model with features of noised, not inverted, pictures."
     ),
     "StyleAligned": (
         "Strokes and patterns of the style in the portrait's colours; the statistics of queries and keys tie "
         "the image to the reference. Made for pictures generated side by side."
     ),
     "DiffStyler": (
-        "The portrait, by construction: the rule holds its layout, and the style has to come from a LoRA on "
-        "the model."
+        "The portrait, by construction: its layout is held, and the style has to come from a LoRA on the model."
     ),
-    "Standard attention": (
-        "Colours alone: what a patch adds is everything beyond this."
-    ),
+    "Standard attention": "Colours alone: what a patch adds is everything beyond this.",
 }
 
 
@@ -114,13 +92,11 @@ def main(out: Path) -> None:
     from _host import load_pack
 
     load_pack()
-    sys.path.append(str(ROOT))  # not first: nodes/ would hide the host's nodes.py
     import numpy as np
     import torch
     from _painter import Painter
     from magicstyle.magicstyle_core.methods import METHODS
     from PIL import Image
-
     from truth.sheet import sheet
 
     def save(columns, rows, name: str) -> None:
@@ -136,9 +112,9 @@ def main(out: Path) -> None:
         styles = [painter.load(ASSETS / f"style_{name}.jpg") for name in STYLES]
         contents, banks = ([painter.invert(p) for p in pictures] for pictures in (portraits, styles))
         blank, drawn = np.ones_like(styles[0]), {}
-        for name, make in METHODS.items():
+        for name in METHODS:
             print(name, flush=True)
-            drawn[name] = [[painter.stylize(content, bank, make()) for bank in banks] for content in contents]
+            drawn[name] = [[painter.stylize(content, bank, name) for bank in banks] for content in contents]
             rows = [[blank, *styles], *([p, *row] for p, row in zip(portraits, drawn[name], strict=True))]
             save(["portrait", *STYLES], rows, file_of(name))
     overview = [[portraits[0], styles[i], *(drawn[name][0][i] for name in METHODS)] for i in range(2)]
@@ -173,20 +149,26 @@ def file_of(name: str) -> str:
 def page(methods) -> str:
     """The table and a section for every method."""
     lines = [HEAD.format(size=SIZE).rstrip("\n")]
-    for name, make in methods.items():
-        method = make()
-        layers = " and ".join(dict.fromkeys(part.layers for part in method.parts))
-        color, detail, texture, skipped = method.start
-        start = [f"colour {color}", f"detail {detail:g}"] + [f"texture {texture:g}"] * bool(texture)
-        start += [f"skips {skipped:.0%}"] * bool(skipped)
-        lines.append(f"| {name} | {FORMULAS[name]} | {layers} | {', '.join(start)} |")
-    for name, make in methods.items():
-        dials = {dial: p.default for dial, p in inspect.signature(make).parameters.items()}
-        settings = ", ".join(f"{dial} {value:g}" for dial, value in dials.items()) or "no dials"
-        summary = " ".join(inspect.getdoc(make).split())
+    for name, method in methods.items():
+        parts = method.parts(**{dial.name: dial.default for dial in method.dials})
+        layers = " and ".join(dict.fromkeys(part.layers for part in parts))
+        lines.append(f"| {name} | {method.source} | `{method.formula}` | {layers} | {seen_as(method.look)} |")
+    for name, method in methods.items():
+        shown = ", ".join(f"{dial.name} {short(dial.default)}" for dial in method.dials) or "no dials"
         picture = f"![{name}](images/{file_of(name)}.jpg)"
-        lines += ["", f"## {name}", "", f"{summary} Shown: {settings}.", "", picture, "", SEEN[name]]
+        lines += ["", f"## {name}", "", f"{method.text} Shown: {shown}.", "", picture]
+        lines += ["", SEEN[name]] if name in SEEN else []
     return "\n".join(lines) + "\n"
+
+
+def seen_as(look) -> str:
+    """A look in words."""
+    words = [f"colour {look.color}", f"detail {look.detail:g}"] + [f"texture {look.texture:g}"] * bool(look.texture)
+    return ", ".join(words + [f"skips {look.skipped:.0%}"] * bool(look.skipped))
+
+
+def short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def write(options: argparse.Namespace, table: list[Row], work: Study) -> bool:
 
 
 def sheets(options: argparse.Namespace, table: list[Row], work: Study) -> None:
-    """Pictures of the methods at their defaults: a sheet for each set of references, one pair of every kind of style."""
+    """Pictures of methods at their defaults: a sheet for each set of references, one pair of every kind of style."""
     few = replace(work, pairs=work.pairs[: len(KINDS)])
     shown = [row for row in table if row.default]
     for references in SETS:

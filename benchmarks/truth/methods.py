@@ -71,8 +71,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `curve`: the trade-off curve that it lies on; `label`: the dial's value there; `default`: the
-    row that stands for its curve's method as published, or as our nodes come; `headline`: a bound looks at it."""
+    """A line of the table. `curve`: the trade-off curve that it lies on; `label`: the dial's value there; `default`:
+    it stands for its curve's method as published, or as our nodes come; `headline`: a bound looks at it."""
 
     name: str
     method: Setting | Picture | Literal["content", "truth", "codec"]
