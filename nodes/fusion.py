@@ -92,14 +92,15 @@ class FFAAttentionPatch(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, method=None, content_bank=UNCONNECTED) -> bool | str:
-        """Refuses before anything runs what cannot be; a connected bank is None here. Naming ``method`` switches the
-        host's own check of its name off."""
-        name = method["method"] if isinstance(method, dict) else method
-        if name is None:
-            return True  # linked: looked up when it arrives
-        if name not in offered():
-            return f"There is no method {ascii(name)[:80]}. Choose one of {', '.join(offered())}."
+    def validate_inputs(cls, layers=None, method=None, content_bank=UNCONNECTED) -> bool | str:
+        """Refuses before anything runs what cannot be; a connected bank is None here.
+
+        The host leaves out a method that it does not know, and checks nothing if no input is left that is asked for:
+        hence ``layers``, which it does not check itself.
+        """
+        if method is None:
+            return f"There is no such method. Choose one of {'; '.join(offered())}."
+        name = method["method"]
         if content_bank == UNCONNECTED and name in METHODS and needs_content(METHODS[name]):
             return _needed(name)
         return True

@@ -59,8 +59,11 @@ class AlphaBetaSweep(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, settings=None) -> bool | str:
-        """Refuses a list that cannot be read before the inversion runs; None is linked and read when it arrives."""
+    def validate_inputs(cls, settings=None, *, look=None) -> bool | str:
+        """Refuses a list that cannot be read before the inversion runs; None is linked and read when it arrives.
+
+        The host hands over ``look`` unasked, without its values; by keyword alone it checks these itself.
+        """
         try:
             if settings is not None:
                 parse(settings)

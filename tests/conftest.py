@@ -9,11 +9,25 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
 NODES = 4  # a test in the executor takes as long as this many of core
+
+
+@pytest.fixture(scope="session")
+def one_thread_without_gradients():
+    """No gradients, as in the host; one thread, which is the fastest for tensors of this size."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        yield
+    torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(config, items):

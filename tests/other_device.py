@@ -11,13 +11,13 @@ device goes by the name "meta", because torch lets a tensor claim no other that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 OTHER = torch.device("meta")
 aten = torch.ops.aten
@@ -65,10 +65,15 @@ class OtherDevice(TorchDispatchMode):
     """While it is entered the other device can be named where tensors are made."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        if _is_composite(func):
             with self:  # inference mode does not take these apart by itself
                 return func.decompose(*args, **(kwargs or {}))
         return _run(func, args, kwargs or {})
+
+
+@cache
+def _is_composite(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 def moved(module: nn.Module) -> nn.Module:
@@ -84,7 +89,7 @@ def moved(module: nn.Module) -> nn.Module:
 
 
 def _run(func: Any, args: tuple, kwargs: dict) -> Any:
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    tensors = list(_tensors((args, kwargs)))
     others = [tensor for tensor in tensors if isinstance(tensor, OtherTensor)]
     if any(tensor.device == OTHER for tensor in tensors if not isinstance(tensor, OtherTensor)):
         raise NotImplementedError(f"{func}: torch made a tensor without asking the device; teach OtherTensor how.")
@@ -100,7 +105,7 @@ def _run(func: Any, args: tuple, kwargs: dict) -> Any:
     if func._schema.is_mutable:  # the caller's tensor has changed in place
         return kwargs.get("out", args[0]) if isinstance(out, Tensor) else out
     there = bool(others) if device is None else torch.device(device).type == OTHER.type
-    return tree_map_only(Tensor, OtherTensor, out) if there else out
+    return _map(out, Tensor, OtherTensor) if there else out
 
 
 def _check_together(func: Callable, args: tuple, tensors: list[Tensor]) -> None:
@@ -119,4 +124,27 @@ def _with_tensors(index: Any) -> Any:
 
 
 def _near(arguments: Any) -> Any:
-    return tree_map_only(OtherTensor, lambda tensor: tensor.near, arguments)
+    return _map(arguments, OtherTensor, lambda tensor: tensor.near)
+
+
+# What torch calls a tree, ten times as fast for the few kinds that operations are given.
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for branch in tree:
+            yield from _tensors(branch)
+    elif isinstance(tree, dict):
+        yield from _tensors(tuple(tree.values()))
+
+
+def _map(tree: Any, kind: type, change: Callable) -> Any:
+    if isinstance(tree, kind):
+        return change(tree)
+    if isinstance(tree, tuple | list):
+        return type(tree)([_map(branch, kind, change) for branch in tree])
+    if isinstance(tree, dict):
+        return {name: _map(branch, kind, change) for name, branch in tree.items()}
+    return tree

@@ -4,22 +4,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1])]  # the helpers beside this file, and above
+sys.path += [str(Path(__file__).parent)]  # the helpers beside this file
 
 from denoisers import Conditioning, UNetDenoiser, capture, descending, smooth_latent
 from unet import ThinUNet
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _torch_settings():
-    """No gradients, as in the host; one thread, which is the fastest for tensors of this size."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        yield
-    torch.set_num_threads(threads)
+def _torch_settings(one_thread_without_gradients):
+    pass
 
 
 @pytest.fixture(scope="session")

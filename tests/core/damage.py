@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import random
 import zlib
@@ -16,7 +17,8 @@ NASTY_TEXTS = (
     "[0.0]", "[0.0, 2.0, 1.0]", "[1.0, 2.0]", "[[\"output.06.0\", 4, 1]]", "0" * 100,
 )  # fmt: skip
 NASTY_NUMBERS = (0, -1, True, 1.5, "4", 2**31, 2**63, 10**30, None, [], {})
-JSON_ENTRIES = ("model", "sigmas", "layers", "kept_for", "latent", "tensors", "hashes")
+JSON_ENTRIES = ("model", "layers", "kept_for")
+SMALL = ("sigmas", "latents", "noise", "told.context", "told.pooled", "checksums")
 
 
 class BankFile:
@@ -45,6 +47,25 @@ class BankFile:
         sums = (sums + [0] * kept)[:kept]
         parts = {**self.parts, "checksums": np.array(sums, "<i8").tobytes()}
         return text + b"".join(parts.values())
+
+
+def first_format(data: bytes) -> bytes:
+    """The same bank as it was saved in the first format, whose metadata repeated what tensors say."""
+    file = BankFile(data)
+    shape = file.header["latents"]["shape"]
+    features = [entry["dtype"] for name, entry in file.header.items() if name[0].isdigit()]
+    precisions = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "I8": "int8"}
+    small = {name: file.header[name] for name in SMALL[:-1] if name in file.header}
+    file.said |= {
+        "magicstyle_bank": "1",
+        "sigmas": json.dumps(np.frombuffer(file.parts["sigmas"], "<f4").tolist()),
+        "precision": "int8" if "I8" in features else precisions[features[0]] if features else "-",
+        "storage": "live" if "told.context" in file.header else "stored",
+        "latent": json.dumps(shape[1:]),
+        "tensors": json.dumps({name: (entry["dtype"], entry["shape"]) for name, entry in small.items()}),
+        "hashes": json.dumps({"latent": hashlib.sha256(file.parts["latents"][: len(file.parts["latents"]) // shape[0]]).hexdigest()}),
+    }
+    return file.sealed()
 
 
 def damaged(data: bytes, seed: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -115,22 +136,36 @@ def _rearranged(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, b
 
 def _lying(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, bytes]]:
     """Types, shapes and places in the header that are not those of the numbers."""
-    for name in chance.sample(list(whole.header), min(4, len(whole.header))):
+    features = [name for name in whole.header if name not in SMALL]
+    chosen = [name for name in SMALL if name in whole.header] + chance.sample(features, min(4, len(features)))
+    for name in chosen:
         shape, (begin, end) = whole.header[name]["shape"], whole.header[name]["data_offsets"]
         for entry in (
             {"dtype": "F64"}, {"dtype": "U8"}, {"dtype": "F8_E4M3"}, {"dtype": "Q7"}, {"dtype": 3},
             {"shape": []}, {"shape": shape[::-1] + [1]}, {"shape": [*shape, 0]}, {"shape": [-side for side in shape]},
             {"shape": [2**62, 2**62]}, {"shape": [10**18] * 9}, {"shape": "many"},
-            {"shape": [float(shape[0]), *shape[1:], 1]},
+            {"shape": [float(shape[0]), *shape[1:], 1]}, {"shape": [float(side) for side in shape]}, {"shape": None},
+            {"shape": [True, *shape[1:]]}, {"shape": [1, *shape]}, {"shape": [str(side) for side in shape]},
+            {"shape": [2 * shape[0], *shape[1:]]}, {"shape": [shape[0] + 1, *shape[1:]]}, {"dtype": None}, {"dtype": []},
+            {"data_offsets": [float(begin), float(end)]}, {"data_offsets": [begin, str(end)]}, {"data_offsets": None},
             {"data_offsets": [begin, 2**63]}, {"data_offsets": [-8, end]}, {"data_offsets": [end, begin - 1]},
             {"data_offsets": [begin]}, {"data_offsets": [0, 0]}, {"more": 1},
         ):  # fmt: skip
             file = whole.copy()
             file.header[name] |= entry
             yield f"{name}: {entry}", file.sealed()
-    file = whole.copy()
-    file.header[next(iter(file.header))] = [1, 2]
-    yield "an entry that is a list", file.sealed()
+    for name in chosen:
+        for other in ([1, 2], None, "F32", 4, {}):
+            file = whole.copy()
+            file.header[name] = other
+            yield f"{name} is {other}", file.sealed()
+    for what, change in {"batch": (1, 0), "height": (3, 2)}.items():
+        # Trajectory and prompt agree with each other, features or checksums do not with them.
+        file = whole.copy()
+        for name, place in zip(("latents", "noise"), change, strict=False):
+            if name in file.header:
+                file.header[name]["shape"][place] += 1
+        yield f"a {what} that is larger", file.sealed()
 
 
 def _numbers(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, bytes]]:
@@ -142,10 +177,9 @@ def _numbers(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, byte
             place = len(value) * chance.randrange(len(file.parts[name]) // len(value))
             file.parts[name] = file.parts[name][:place] + value + file.parts[name][place + len(value) :]
             yield f"NaN or infinity in {name}", file.sealed()
-    for name in ("sigmas", "latents"):
-        file = whole.copy()
-        file.parts[name] = bytes(len(file.parts[name]))
-        yield f"{name} are zeros", file.sealed()
+    file = whole.copy()
+    file.parts["sigmas"] = bytes(len(file.parts["sigmas"]))
+    yield "sigmas are zeros", file.sealed()
 
 
 def _headers(whole: BankFile, data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -156,13 +190,13 @@ def _headers(whole: BankFile, data: bytes) -> Iterator[tuple[str, bytes]]:
         file.said = {k: v for k, v in {**file.said, **changes}.items() if v is not None}
         return file.sealed()
 
-    fewer = ("layers", "kept_for") if whole.said["storage"] == "live" else ()  # such a bank could be
-    for name in (*JSON_ENTRIES, "precision", "storage", "magicstyle_bank"):
+    fewer = ("layers", "kept_for") if "told.context" in whole.header else ()  # such a bank could be
+    for name in (*JSON_ENTRIES, "magicstyle_bank"):
         for text in NASTY_TEXTS:
             if text != whole.said[name] and (name not in fewer or text != "[]"):
                 yield f"{name} is {text[:20]!r}", saying(**{name: text})
         yield f"no {name}", saying(**{name: None})
-    for version in ("2", "10", "1.1", "-1", " 1"):
+    for version in ("1" if whole.said["magicstyle_bank"] == "2" else "2", "3", "10", "1.1", "-1", " 1"):
         yield f"format {version}", saying(magicstyle_bank=version)
     for name in ("method", "pack_version"):
         yield f"endless {name}", saying(**{name: "x" * 5000})
@@ -174,7 +208,7 @@ def _headers(whole: BankFile, data: bytes) -> Iterator[tuple[str, bytes]]:
                 yield f"{name}: {what}", saying(**{name: json.dumps(value)})
     numbers = b"".join(whole.parts.values())
     for text in (b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 200_000, b'{"a":' * 100_000, b"{" + b" " * 100,
-                 b'{"__metadata__": 3}', b'{"__metadata__": {"magicstyle_bank": 1}}', b'{"a": NaN}', b"9" * 400_000,
+                 b'{"__metadata__": 3}', b'{"__metadata__": {"magicstyle_bank": 2}}', b'{"a": NaN}', b"9" * 400_000,
                  b'{"__metadata__": [], "__metadata__": {}}',
                  b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}'):  # fmt: skip
         yield f"a header of {text[:20]!r}", len(text).to_bytes(8, "little") + text + numbers

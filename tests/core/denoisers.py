@@ -1,25 +1,26 @@
-"""Denoisers ``(x, sigma) -> x0``: the thin UNet driven as the host drives its own, and closed forms.
+"""Denoisers ``(x, sigma) -> x0``: the thin UNet driven as a host drives its own, and closed forms.
 
 Rows are chunk-major: all images under one conditioning, then all images under the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from unet import CHANNELS, CONTEXT, ThinUNet
+from unet import CHANNELS, CONTEXT, Hooks, ThinUNet
 
-from magicstyle_core.fusion.attention import CALL, Call, CapturePatch
-from magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
-from magicstyle_core.fusion.branches import with_forward
-from magicstyle_core.sampling.ddim import Exact, InversionMethod
-from magicstyle_core.layers import LayerSelection
+from magicstyle_core.bank.bank import FeatureBank, Fetched, ModelFingerprint
+from magicstyle_core.bank.features import Feature
 from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.fusion.attention import CapturePatch, ForwardPass, FusionPatch
+from magicstyle_core.fusion.base import FusionRule
+from magicstyle_core.layers import LayerKey, LayerSelection
+from magicstyle_core.sampling.ddim import Exact, InversionMethod
 from magicstyle_core.schedule import ascending
 
 BETAS = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
@@ -32,11 +33,10 @@ FINGERPRINT = ModelFingerprint("ThinUNet", "EPS", 32, CONTEXT, 7)
 class Conditioning(NamedTuple):
     role: str
     context: Tensor  # (1,M,16)
-    uuid: Any
 
     @classmethod
     def random(cls, role: str, seed: int, tokens: int = 5) -> Conditioning:
-        return cls(role, gaussian((1, tokens, CONTEXT), seed), f"uuid of {role}")
+        return cls(role, gaussian((1, tokens, CONTEXT), seed))
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,17 @@ class UNetDenoiser:
     """An eps model in the variance-exploding form.
 
     ``arrangement`` is how conditionings reach the network: in one batch, one after the other, or in one batch
-    the other way round. ``announced`` says whether the adapter puts a Call into the options.
+    the other way round. ``after`` sees what left a self-attention; ``fetch`` has features of a sigma at hand.
     """
 
     unet: ThinUNet
     conditionings: tuple[Conditioning, ...]
     cfg: float = 1.0
     patches: tuple[Any, ...] = ()
-    output_patches: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
     arrangement: Literal["together", "apart", "reversed"] = "together"
-    announced: bool = True
+    replaced: frozenset[tuple] = frozenset()
+    fetch: Callable[[float], Fetched] | None = None
 
     def patched(self, *patches: Any) -> UNetDenoiser:
         """With these attention patches."""
@@ -66,27 +67,27 @@ class UNetDenoiser:
             batches = [indices[::-1]]
         denoised: dict[int, Tensor] = {}
         for batch in batches:
-            denoised |= zip(batch, self._evaluate(x, sigma, batch).chunk(len(batch)), strict=True)
+            denoised |= zip(batch, self.evaluate(x, sigma, batch).chunk(len(batch)), strict=True)
         return denoised[0] if len(denoised) == 1 else denoised[1] + self.cfg * (denoised[0] - denoised[1])
 
-    def _evaluate(self, x: Tensor, sigma: Tensor, batch: Sequence[int]) -> Tensor:
+    def evaluate(self, x: Tensor, sigma: Tensor, batch: Sequence[int]) -> Tensor:
+        """Estimates under some conditionings, in one batch."""
         chosen = [self.conditionings[index] for index in batch]
-        options = {
-            "patches": {"attn1_patch": self.patches, "attn1_output_patch": self.output_patches},
-            "cond_or_uncond": list(batch),
-            "uuids": [conditioning.uuid for conditioning in chosen],
-            "sigmas": sigma,
-        }
-        if self.announced:
-            options[CALL] = Call(float(sigma[0]), {c.uuid: c.role for c in self.conditionings})
+        forward = self._forward(float(sigma[0]), [conditioning.role for conditioning in chosen])
         rows, sigmas = x.repeat(len(batch), 1, 1, 1), sigma.repeat(len(batch)).view(-1, 1, 1, 1)
-        context = (
-            torch.cat([conditioning.context for conditioning in chosen]).to(x).repeat_interleave(len(x), 0)
-        )
+        context = torch.cat([conditioning.context for conditioning in chosen]).to(x).repeat_interleave(len(x), 0)
         # The best linear guess for data of unit variance; the network adds to it. Noise comes out as noise.
         scale = (1 + sigmas**2).sqrt()
-        eps = self.unet(rows / scale, timestep(sigmas).flatten(), context, with_forward(options))
+        hooks = Hooks(forward, self.patches, self.after)
+        eps = self.unet(rows / scale, timestep(sigmas).flatten(), context, hooks)
+        forward.pending.check_all_used()
         return rows - sigmas * (eps + sigmas * rows / scale**2)
+
+    def _forward(self, sigma: float, roles: Sequence[str]) -> ForwardPass:
+        fetched = None if self.fetch is None else self.fetch(sigma)
+        found = {p: p.at(sigma, fetched=fetched) for p in self.patches if isinstance(p, FusionPatch)}
+        acting = {patch: acts for patch, acts in found.items() if acts is not None}
+        return ForwardPass(sigma, acting, roles, self.replaced)
 
 
 def timestep(sigma: Tensor) -> Tensor:
@@ -134,6 +135,24 @@ def capture(
 
 def select(model: UNetDenoiser, text: str = "all") -> LayerSelection:
     return LayerSelection.parse(text, model.unet.layers)
+
+
+def fusion(
+    model: UNetDenoiser,
+    rule: FusionRule,
+    content: FeatureBank | None,
+    style: FeatureBank,
+    layers: str | LayerSelection = "all",
+    **options: Any,
+) -> FusionPatch:
+    """A rule on two banks, or on a style alone."""
+    banks = {"style": style} if content is None else {"content": content, "style": style}
+    return FusionPatch(rule, banks, select(model, layers) if isinstance(layers, str) else layers, **options)
+
+
+def feature(bank: FeatureBank, step: int, key: LayerKey, like: Tensor) -> Feature:
+    """What a bank keeps of a layer at a step."""
+    return bank.store.at(step)[key].unpack(like)
 
 
 def gaussian_denoiser(deviation: float):

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
-from denoisers import UNetDenoiser, assert_close
+from denoisers import UNetDenoiser, assert_close, feature
 from torch import Tensor
 from unet import Attention
 
 from magicstyle_core.bank.bank import FeatureBank
+from magicstyle_core.fusion.attention import LayerCall
+from magicstyle_core.fusion.base import AttentionInputs
 from magicstyle_core.layers import LayerKey
 
 
@@ -43,33 +45,28 @@ def both(one: Tensor, other: Tensor) -> Tensor:
     return torch.cat([one, other], 2)
 
 
-class Look(NamedTuple):
+class Seen(NamedTuple):
     """What one self-attention received before any patch, and what left it after the last one."""
 
     live: Tensor
     output: Tensor
 
 
-def look(model: UNetDenoiser, x: Tensor, sigma: Tensor) -> dict[LayerKey, Look]:
+def look(model: UNetDenoiser, x: Tensor, sigma: Tensor) -> dict[LayerKey, Seen]:
     """Every self-attention of one evaluation of a model with one batch of conditionings."""
     live, output = {}, {}
 
-    def key(extra_options: dict) -> LayerKey:
-        return LayerKey(*extra_options["block"], extra_options["block_index"])
+    def before(inputs: AttentionInputs, call: LayerCall) -> AttentionInputs:
+        live[call.key] = inputs.query
+        return inputs
 
-    def before(
-        n: Tensor, context: Tensor, value: Tensor, extra_options: dict
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        live[key(extra_options)] = n
-        return n, context, value
+    def after(hidden: Tensor, call: LayerCall) -> Tensor:
+        output[call.key] = hidden
+        return hidden
 
-    def after(n: Tensor, extra_options: dict) -> Tensor:
-        output[key(extra_options)] = n
-        return n
-
-    watched = replace(model, patches=(before, *model.patches), output_patches=(*model.output_patches, after))
+    watched = replace(model, patches=(before, *model.patches), after=(*model.after, after))
     watched(x, sigma.expand(len(x)))
-    return {name: Look(live[name], output[name]) for name in live}
+    return {key: Seen(live[key], output[key]) for key in live}
 
 
 class Scene(NamedTuple):
@@ -94,7 +91,7 @@ def scenes(
     found = []
     for name, seen in look(model, x, content.trajectory.sigmas[step : step + 1]).items():
         attention = model.unet.block(name).attn1
-        stored = (bank.get(step, name, like=seen.live).hidden for bank in (content, style))
+        stored = (feature(bank, step, name, like=seen.live).hidden for bank in (content, style))
         hidden = (seen.live, *(tokens.expand(len(seen.live), -1, -1) for tokens in stored))
         found.append((name, Scene(attention, *(project(attention, h) for h in hidden), seen.output)))
     return found

@@ -23,17 +23,8 @@ UNSAFE_MODULES = {"ctypes", "marshal", "pickle", "shelve", "subprocess"}
 UNSAFE_CALLS = {"__import__", "breakpoint", "compile", "eval", "exec", "print"}
 UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("torch", "load")}
 
-# Which modules of core a module may import. The first row that lists a name lies below the rows after it.
-LEVELS = (
-    {"chroma", "color", "dial", "layers", "schedule", "features", "softmax", "tensor_file"},
-    {"storage", "matching", "texture"},
-    {"bank"},
-    {"ddim", "fusion", "regions", "recording", "untrusted"},
-    {"branches", "manifest", "rules"},
-    {"attention", "methods", "serialization"},
-    {"prefetch"},
-)
-ALONE = {"codec"}
+# What a part of core may import: parts of a lower rank, and itself. So sampling and fusion never import each other.
+RANKS = {"layers": 0, "schedule": 0, "bank": 1, "sampling": 2, "fusion": 2, "methods": 3}
 
 
 def imports(path):
@@ -78,6 +69,8 @@ def names(path):
 
 def test_there_are_sources_to_check():
     assert {"layers.py", "attention.py"} <= {path.name for path in CORE}
+    parts = {path.relative_to(ROOT / "magicstyle_core").parts[0].removesuffix(".py") for path in CORE}
+    assert parts == {*RANKS, "__init__"}
     assert len(PUBLISHED) > len(CORE) + 1
 
 
@@ -89,25 +82,35 @@ def test_core_never_imports_the_host(path):
 
 @pytest.mark.parametrize("path", CORE, ids=names)
 def test_core_needs_torch_and_the_standard_library_only(path):
-    allowed = (
-        sys.stdlib_module_names | {"torch"} | ({"safetensors"} if path.stem == "tensor_file" else set())
-    )
-    assert {root(name) for level, name, _ in imports(path) if level == 0} <= allowed
+    assert {root(name) for level, name, _ in imports(path) if level == 0} <= sys.stdlib_module_names | {"torch"}
+
+
+def inside(path):
+    """Modules of core that one of them imports, as ``bank.features``; a package stands for its ``__init__``."""
+    place = path.relative_to(ROOT / "magicstyle_core").with_suffix("").parts
+    for level, name, line in imports(path):
+        assert root(name) != "magicstyle_core", f"{where(path, line)}: not relative"
+        if level:
+            assert level <= len(place), f"{where(path, line)}: leaves core"
+            yield ".".join((*place[: len(place) - level], name))
 
 
 @pytest.mark.parametrize("path", CORE, ids=names)
 def test_imports_within_core_are_relative_and_point_one_way(path):
-    inside = {(level, name) for level, name, _ in imports(path) if level or root(name) == "magicstyle_core"}
-    assert all(level == 1 for level, _ in inside)
-    below = set()
-    for rank in LEVELS:
-        if path.stem in rank:
-            break
-        below |= rank
-    else:
-        assert path.stem in ALONE | {"__init__"}, f"{path.stem} has no place in LEVELS yet"
-        below = set()
-    assert {name for _, name in inside} <= below
+    part = path.relative_to(ROOT / "magicstyle_core").parts[0].removesuffix(".py")
+    if part == "__init__":
+        assert not list(inside(path))
+        return
+    for name in inside(path):
+        assert root(name) == part or RANKS[root(name)] < RANKS[part], name
+
+
+def test_modules_of_core_do_not_import_each_other_in_a_circle():
+    known = {".".join(p.relative_to(ROOT / "magicstyle_core").with_suffix("").parts): set(inside(p)) for p in CORE}
+    assert set().union(*known.values()) <= set(known)
+    while free := {name for name, needed in known.items() if not needed & set(known)}:
+        known = {name: needed for name, needed in known.items() if name not in free}
+    assert not known
 
 
 def test_imports_of_the_pack_within_nodes_are_relative():

@@ -94,7 +94,7 @@ def test_refined_steps_begin_with_the_noise_of_the_steps_before():
     assert_close(seen[4], way.latents[2] + (up[3] - up[2]) * (noise[1] + further * (noise[1] - noise[0])))
 
 
-@pytest.mark.parametrize(("steps", "share"), [(5, 0.6), (20, 0.3), (80, 0.12)])  # measured 0.50, 0.25, 0.10
+@pytest.mark.parametrize(("steps", "share"), [(5, 0.6), (20, 0.3)])  # measured 0.50, 0.25; 0.10 at 80
 def test_beginning_with_earlier_noise_beats_beginning_anew_at_the_same_cost(model, steps, share):
     """Each step inverted by itself has no step before it to begin with."""
 
@@ -132,7 +132,8 @@ def test_plain_inversions_error_falls_with_steps_on_the_unet(model):
 
 def test_each_fixed_point_iteration_beats_fewer_on_the_unet(model):
     x = smooth_latent(8, 8, 10)
-    plain, once, thrice = (there_and_back(FixedPoint(count), model, x, 10) for count in (0, 1, 3))
+    plain, once, thrice = (there_and_back(FixedPoint(count), model, x, 6) for count in (0, 1, 3))
+    print(once/plain, thrice/once)
     assert once < plain / 2  # measured 0.33
     assert thrice < once / 3  # measured 0.13
 
@@ -168,11 +169,11 @@ def test_exact_visits_its_own_trajectory_on_the_way_back(mixture, portrait):
         way.latents[-1],
         down,
         way.residuals_down(6),
-        on_step=lambda step, x, x0: visited.append((step, x)),
+        callback=visited.append,
     )
-    assert [step for step, _ in visited] == list(range(6))
-    for step, x in visited:
-        assert_close(x, way.latents[6 - step])
+    assert [state["i"] for state in visited] == list(range(6))
+    for state in visited:
+        assert_close(state["x"], way.latents[6 - state["i"]])
 
 
 def test_detail_scales_the_residuals(mixture, portrait):
@@ -211,19 +212,32 @@ def test_the_last_evaluation_of_every_step_is_at_its_sigma(method):
         lambda x, sigma: (calls.append(float(sigma[0])), 0.5 * x)[1],
         gaussian((1, 4, 3, 3), 1),
         up,
-        on_step=lambda step, x, x0: ends.append((step, calls[-1])),
+        callback=lambda state: ends.append((state["i"], calls[-1])),
     )
     assert ends == [(step, float(up[step + 1])) for step in range(4)]
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_callbacks_get_the_latent_and_its_denoised_estimate(mixture, portrait, method):
-    steps = []
-    way = method(mixture, portrait, ascending(descending(3)), on_step=lambda *state: steps.append(state))
-    for step, x, denoised in steps:
-        assert torch.equal(x, way.latents[step + 1])
-        assert denoised.shape == x.shape
-    assert relative(steps[0][2], portrait) < 1
+    states, up = [], ascending(descending(3))
+    way = method(mixture, portrait, up, callback=states.append)
+    for step, state in enumerate(states):
+        assert state["i"] == step
+        assert torch.equal(state["x"], way.latents[step + 1])
+        assert state["denoised"].shape == portrait.shape
+        assert float(state["sigma"]) == float(state["sigma_hat"]) == float(up[step])
+    assert relative(states[0]["denoised"], portrait) < 1
+
+
+def test_on_the_way_back_callbacks_are_those_of_the_hosts_samplers(mixture, portrait):
+    """As k-diffusion has them; a way that leaves out steps goes on counting where it begins."""
+    states, down = [], descending(3)
+    sample(mixture, portrait, down, callback=states.append, first=4)
+    assert [state["i"] for state in states] == [4, 5, 6]
+    for step, state in enumerate(states):
+        assert set(state) == {"i", "x", "sigma", "sigma_hat", "denoised"}
+        assert float(state["sigma"]) == float(state["sigma_hat"]) == float(down[step])
+        assert_close(state["denoised"], mixture(state["x"], down[step].expand(3)), 1e-10)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)

@@ -6,17 +6,17 @@ from typing import get_args
 
 import pytest
 import torch
-from denoisers import assert_close, gaussian, select, smooth_latent
-from formulas import attend, both, look, scenes
+from denoisers import assert_close, feature, fusion, gaussian, relative, smooth_latent
+from formulas import attend, both, look, project, scenes
 
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.bank.bank import FeatureBank
-from magicstyle_core.bank.features import PackedFeature
+from magicstyle_core.bank.features import Feature, PackedFeature
+from magicstyle_core.bank.storage import MemoryStore, Place
 from magicstyle_core.fusion.attention import with_strength
-from magicstyle_core.fusion.base import AttentionInputs, Branch
-from magicstyle_core.fusion.ffa import FeatureFusion, Keys
+from magicstyle_core.fusion.base import AttentionInputs, Branch, Moment
+from magicstyle_core.fusion.ffa import FeatureFusion, Keys, Queries
+from magicstyle_core.fusion.matching import relay
 from magicstyle_core.fusion.rules import StandardAttention
-from magicstyle_core.bank.storage import MemoryStore
 
 STEP = 2
 
@@ -32,7 +32,7 @@ def fused(model, content, style, running):
     """Layers of the model under a rule, next to what live, content and style would project to."""
 
     def evaluate(rule, content=content, style=style, **options):
-        patch = FusionPatch(rule, content, style, select(model), **options)
+        patch = fusion(model, rule, content, style, **options)
         return scenes(model.patched(patch), running, content, style, STEP)
 
     return evaluate
@@ -41,7 +41,8 @@ def fused(model, content, style, running):
 def shuffled(bank):
     """The bank with the tokens of every feature in another order."""
     features = {}
-    for place, (hidden, scale, grid) in bank.store._features.items():
+    for place in (Place(step, layer.key) for step in set(bank.kept_for.values()) for layer in bank.layers):
+        hidden, scale, grid = bank.store.at(place.step)[place.key]
         order = torch.randperm(hidden.shape[1], generator=torch.Generator().manual_seed(1))
         features[place] = PackedFeature(hidden[:, order], scale, grid)
     return FeatureBank(bank.trajectory, bank.model, MemoryStore(features), bank.layers, bank.kept_for)
@@ -84,7 +85,7 @@ def test_beta_one_is_the_styles_own_attention_whatever_the_content(model, style,
 
 def test_stored_queries_do_not_listen_to_the_running_latent(model, content, style, running):
     """All-stored fusion is open loop: only what is around attention is live."""
-    patched = model.patched(FusionPatch(FeatureFusion(), content, style, select(model)))
+    patched = model.patched(fusion(model, FeatureFusion(), content, style))
     sigma = content.trajectory.sigmas[STEP : STEP + 1]
     one, other = (look(patched, x, sigma) for x in (running, running + gaussian(running.shape, 7)))
     for name in one:
@@ -173,14 +174,77 @@ def test_rules_and_patches_cannot_be_changed(content, style, model):
     with pytest.raises(FrozenInstanceError):
         rule.alpha = 1
     with pytest.raises(FrozenInstanceError):
-        FusionPatch(rule, content, style, select(model)).strength = 0
+        fusion(model, rule, content, style).strength = 0
     assert replace(rule, alpha=1, beta=0).alpha == 1
 
 
-def test_full_strength_adds_no_branch_and_any_other_adds_the_live_one():
+@pytest.mark.parametrize(("strength", "rows"), [(1.0, 1), (0.25, 2), (1.5, 2)])
+def test_full_strength_adds_no_branch_and_any_other_adds_the_live_one(
+    model, content, style, running, strength, rows
+):
+    seen = []
+
+    def spy(inputs, call):
+        seen.append(len(inputs.query))
+        return inputs
+
+    patch = fusion(model, FeatureFusion(), content, style, strength=strength)
+    model.patched(patch, spy)(running, content.trajectory.sigmas[STEP : STEP + 1])
+    assert seen == [rows] * 7
+
+
+def test_strength_is_shared_between_the_rule_and_the_live_branch():
     live = AttentionInputs(*gaussian((3, 1, 2, 4), 1))
     branches = [Branch(AttentionInputs(*gaussian((3, 1, 2, 4), 2)))]
-    assert with_strength(branches, live, 1.0) is branches
     (rule, plain) = with_strength(branches, live, 0.25)
     assert (rule.weight, plain.weight) == (0.25, 0.75)
     assert plain.inputs is live
+
+
+# Without a content
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.5])
+@pytest.mark.parametrize("alpha", [1.0, 0.8, 0.0])
+@pytest.mark.parametrize("queries", get_args(Queries))
+@pytest.mark.parametrize("keys", ["style", "live+style"])
+def test_without_a_content_the_running_image_asks_in_its_place(
+    model, content, style, running, keys, queries, alpha, temperature
+):
+    rule = FeatureFusion(alpha, 1 - alpha, keys, queries, temperature)
+    patched = model.patched(fusion(model, rule, None, style))
+    for name, (attention, live, _, stored, output) in scenes(patched, running, content, style, STEP):
+        query = alpha * live.q
+        if queries == "matched" and alpha < 1:
+            seen = look(patched, running, style.trajectory.sigmas[STEP : STEP + 1])[name].live
+            kept = feature(style, STEP, name, like=seen)
+            relaid = project(attention, relay(kept, Feature(seen, kept.grid)))
+            query = query + (1 - alpha) * relaid.q
+        elif alpha < 1:
+            query = query + (1 - alpha) * (stored.q if queries == "stored" else live.q)
+        k, v = (stored.k, stored.v) if keys == "style" else (both(live.k, stored.k), both(live.v, stored.v))
+        assert_close(output, attention.to_out(attend(query, k, v, temperature)))
+
+
+def test_methods_whose_keys_are_the_contents_need_it():
+    for keys, queries, alpha in itertools.product(get_args(Keys), get_args(Queries), (0.0, 0.5)):
+        rule = FeatureFusion(alpha, 1 - alpha, keys, queries)
+        assert ("content" in rule.needs) == (keys in ("content", "content+style"))
+        assert rule.needs <= rule.reads
+        assert "live" not in rule.needs
+
+
+@pytest.mark.parametrize("size", [(8, 8), (5, 7), (12, 4)])
+def test_without_a_content_any_size_is_fused(model, style, size):
+    patch = fusion(model, FeatureFusion(0.6, 0.4, queries="matched"), None, style)
+    x, sigma = smooth_latent(*size, seed=3), style.trajectory.sigmas[STEP : STEP + 1]
+    fused = model.patched(patch)(x, sigma)
+    assert fused.shape == x.shape
+    assert relative(fused, model(x, sigma)) > 1e-3
+
+
+def test_without_a_content_the_style_says_where_on_the_way_it_is(model, style):
+    """Stages of a method follow the way of the first bank that there is."""
+    patch = fusion(model, FeatureFusion(), None, style)
+    for step, sigma in enumerate(style.trajectory.sigmas.flip(0).tolist()[:-1]):
+        assert patch.moment_at(sigma) == Moment(step, 4)

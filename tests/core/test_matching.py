@@ -101,8 +101,8 @@ def test_constant_features_give_no_nan(style):
 
 
 def test_fusion_asks_with_content_running_image_and_relaid_style(content, style):
-    live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
-    (branch,) = FeatureFusion(0.7, 0.3, queries="matched")(live, content, style, Moment(0, 4))
+    live, stored = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3), {"content": content, "style": style}
+    (branch,) = FeatureFusion(0.7, 0.3, queries="matched")(live, stored, Moment(0, 4, GRID))
     own = Feature((content.hidden + live.query) / 2, GRID)
     assert_close(branch.inputs.query, 0.7 * own.hidden + 0.3 * relay(style, own))
     assert branch.inputs.key is style.hidden
@@ -110,6 +110,6 @@ def test_fusion_asks_with_content_running_image_and_relaid_style(content, style)
 
 
 def test_without_beta_nothing_is_matched(content, style):
-    live = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3)
-    (branch,) = FeatureFusion(1.0, 0.0, queries="matched")(live, content, style, Moment(0, 4))
+    live, stored = AttentionInputs(*[gaussian((2, 80, 12), 9)] * 3), {"content": content, "style": style}
+    (branch,) = FeatureFusion(1.0, 0.0, queries="matched")(live, stored, Moment(0, 4, GRID))
     assert_close(branch.inputs.query, (content.hidden + live.query) / 2)

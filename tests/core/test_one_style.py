@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from denoisers import capture, select, smooth_latent
-from test_serialization import record
+from banks import record
+from denoisers import capture, fusion, smooth_latent
 
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.sampling.ddim import Exact, sample
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import LayerKey
@@ -21,10 +20,10 @@ class Spy:
     def __init__(self):
         self.seen = []
 
-    def __call__(self, n, key, value, options):
-        if (*options["block"], options["block_index"]) == KEY:
-            self.seen.append((len(n), key, value))
-        return n, key, value
+    def __call__(self, inputs, call):
+        if call.key == KEY:
+            self.seen.append((len(inputs.query), inputs.key, inputs.value))
+        return inputs
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def portraits(model, sigmas):
 
 def sampled(model, portraits, style, queries="stored"):
     spy, way = Spy(), portraits.trajectory
-    patch = FusionPatch(FeatureFusion(queries=queries), portraits, style, select(model))
+    patch = fusion(model, FeatureFusion(queries=queries), portraits, style)
     result = sample(model.patched(patch, spy), way.latents[-1], way.sigmas.flip(0))
     return result, spy.seen
 
@@ -47,7 +46,7 @@ def test_all_rows_read_the_memory_of_the_bank(guided, portraits, style, queries)
         assert rows == 2 * PORTRAITS  # two conditionings
         assert key.shape[0] == rows
         assert key.stride(0) == 0
-        kept = style.stored(step, KEY).values
+        kept = style.store.at(step)[KEY].values
         assert key.data_ptr() == value.data_ptr() == kept.data_ptr()
 
 

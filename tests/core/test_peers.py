@@ -5,12 +5,11 @@ Each formula reads projections of the running image (live), the content and the 
 
 import pytest
 import torch
-from denoisers import select, smooth_latent
+from denoisers import fusion, smooth_latent
 from formulas import scenes
 
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.fusion.ffa import FeatureFusion
-from magicstyle_core.fusion.rules import StandardAttention, Sum
+from magicstyle_core.fusion.rules import Stages, StandardAttention, Sum
 
 STEP = 3
 
@@ -21,7 +20,7 @@ def layers(model, content, style):
     running = content.trajectory.latents[STEP] + smooth_latent(8, 8, seed=31)
 
     def evaluate(rule):
-        patched = model.patched(FusionPatch(rule, content, style, select(model)))
+        patched = model.patched(fusion(model, rule, content, style))
         return [scene for _, scene in scenes(patched, running, content, style, STEP)]
 
     return evaluate
@@ -46,3 +45,11 @@ def test_a_sum_without_a_weight_for_every_rule_is_refused(weights):
 def test_a_sum_reads_what_its_rules_read():
     assert Sum((StandardAttention(), StandardAttention()), (0.5, 0.5)).reads == {"live"}
     assert Sum((FeatureFusion(0, 1, queries="live"), FeatureFusion()), (0.5, 0.5)).reads == {"content", "style"}
+
+
+def test_rules_made_of_rules_need_what_any_of_theirs_needs():
+    free, bound = FeatureFusion(), FeatureFusion(keys="content+style")
+    for make in (lambda *rules: Sum(rules, (0.5, 0.5)), lambda *rules: Stages(rules[0], 0.5, rules[1])):
+        assert make(free, free).needs == {"style"}
+        assert make(free, bound).needs == {"content", "style"}
+        assert make(StandardAttention(), StandardAttention()).needs == set()

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from denoisers import capture, descending, select, smooth_latent
+from denoisers import capture, descending, fusion, smooth_latent
 
-from magicstyle_core.fusion.attention import CALL, FusionPatch
 from magicstyle_core.bank.bank import Kept
-from magicstyle_core.sampling.ddim import sample
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.fusion.prefetch import Prefetcher
+from magicstyle_core.sampling.ddim import sample
 from magicstyle_core.schedule import SigmaWindow
 
 
@@ -35,7 +34,7 @@ def banks(model):
 
 
 def patch_of(model, banks, **options):
-    return FusionPatch(FeatureFusion(), *banks, select(model), **options)
+    return fusion(model, FeatureFusion(), *banks, **options)
 
 
 def down(bank):
@@ -54,7 +53,7 @@ def test_the_next_step_is_on_its_way_before_this_one_runs(model, banks):
         }
         for kept, features in fetched.items():
             for key, feature in features.items():
-                assert torch.equal(feature.values, kept.bank.stored(kept.step, key).values)
+                assert torch.equal(feature.values, kept.bank.store.at(kept.step)[key].values)
         first = ["start", "finish"] * 2 if number == 0 else ["finish"] * 2
         expected += first + (["start"] * 2 if number < 5 else [])
         assert transfer.log == expected
@@ -101,11 +100,6 @@ def test_fetched_features_give_the_same_picture(model, banks):
     way = banks[0].trajectory
     plain = sample(model.patched(patch), way.latents[-1], descending(6), way.residuals_down(6))
     prefetcher = Prefetcher([patch], down(banks[0]), CountingTransfer())
-
-    def announce(n, context, value, extra_options):
-        call = extra_options[CALL]
-        extra_options[CALL] = replace(call, features=prefetcher.at(call.sigma))
-        return n, context, value
-
-    fetched = sample(model.patched(announce, patch), way.latents[-1], descending(6), way.residuals_down(6))
+    beside = replace(model.patched(patch), fetch=prefetcher.at)
+    fetched = sample(beside, way.latents[-1], descending(6), way.residuals_down(6))
     assert torch.equal(fetched, plain)

@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from denoisers import Conditioning, UNetDenoiser, assert_close, capture, select, smooth_latent
+from denoisers import Conditioning, UNetDenoiser, assert_close, capture, feature, fusion, smooth_latent
 from formulas import look
 
-from magicstyle_core.fusion.attention import FusionPatch
-from magicstyle_core.sampling.ddim import sample
+from magicstyle_core.bank.bank import FeatureBank
+from magicstyle_core.bank.storage import MemoryStore
+from magicstyle_core.fusion.attention import ForwardPass, LayerCall
+from magicstyle_core.fusion.base import AttentionInputs
 from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.layers import LayerKey
+from magicstyle_core.sampling.ddim import sample
 
 FFA = FeatureFusion()
 ARRANGEMENTS = ["together", "apart", "reversed"]
@@ -43,7 +47,7 @@ def alone(model, portraits, styles, sigmas):
 
 
 def patch(model, content, style, rule=FFA, **options):
-    return FusionPatch(rule, content, style, select(model), **options)
+    return fusion(model, rule, content, style, **options)
 
 
 def run(model, bank, sigmas):
@@ -98,37 +102,35 @@ def test_positive_rows_leave_the_negative_conditioning_alone(
 def test_a_negative_conditioning_alone_is_bit_equal_to_the_unpatched_model(guided, content, style, sigmas):
     patched = replace(guided.patched(patch(guided, content, style, rows="positive")), arrangement="apart")
     batch, x = [1], content.trajectory.latents[-1]
-    assert torch.equal(patched._evaluate(x, sigmas[:1], batch), guided._evaluate(x, sigmas[:1], batch))
-    assert not torch.equal(patched._evaluate(x, sigmas[:1], [0]), guided._evaluate(x, sigmas[:1], [0]))
+    assert torch.equal(patched.evaluate(x, sigmas[:1], batch), guided.evaluate(x, sigmas[:1], batch))
+    assert not torch.equal(patched.evaluate(x, sigmas[:1], [0]), guided.evaluate(x, sigmas[:1], [0]))
 
 
-def test_a_negative_conditioning_alone_never_touches_the_banks(guided, content, sigmas):
-    patched = guided.patched(patch(guided, None, None, rows="positive"))
-    patched._evaluate(content.trajectory.latents[-1], sigmas[:1], [1])
+class Untouchable(MemoryStore):
+    """Says what it would hold, and holds nothing."""
+
+    def at(self, step):
+        return {}
 
 
-def test_an_unknown_conditioning_counts_as_positive(guided, content, style, sigmas):
-    x = content.trajectory.latents[-1]
-    everywhere, limited = (
-        replace(guided.patched(patch(guided, content, style, rows=rows)), announced=False)(x, sigmas[:1])
-        for rows in ("all", "positive")
-    )
-    assert torch.equal(everywhere, limited)
+def test_a_negative_conditioning_alone_reads_no_feature(guided, content, sigmas):
+    bank = FeatureBank(content.trajectory, content.model, Untouchable({}), content.layers, content.kept_for)
+    patched = guided.patched(patch(guided, bank, bank, rows="positive"))
+    patched.evaluate(content.trajectory.latents[-1], sigmas[:1], [1])
+    with pytest.raises(KeyError):
+        patched.evaluate(content.trajectory.latents[-1], sigmas[:1], [0])
 
 
-@pytest.mark.parametrize("arrangement", ["together", "reversed"])
-def test_conditionings_that_share_a_uuid_are_told_apart_by_their_index(
-    guided, content, style, sigmas, arrangement
-):
-    """The host copies a conditioning, uuid and all, to fill an area that only the other one has."""
-    x, positive, negative = content.trajectory.latents[-1], *guided.conditionings
-    limited = replace(guided.patched(patch(guided, content, style, rows="positive")), arrangement=arrangement)
-    shared = replace(limited, conditionings=(positive, negative._replace(uuid=positive.uuid)))
-    assert_close(shared(x, sigmas[:1]), limited(x, sigmas[:1]), 1e-11)
+@pytest.mark.parametrize("role", ["positive", "middle", ""])
+def test_only_negative_rows_are_left_out(guided, content, style, sigmas, role):
+    x, (positive, negative) = content.trajectory.latents[-1], guided.conditionings
+    called = replace(guided, conditionings=(positive._replace(role=role), negative))
+    one, other = (model.patched(patch(guided, content, style, rows="positive")) for model in (guided, called))
+    assert torch.equal(one(x, sigmas[:1]), other(x, sigmas[:1]))
 
 
 def test_several_positive_conditionings_are_all_styled(unet, content, style, sigmas):
-    conditionings = tuple(Conditioning.random("positive", seed)._replace(uuid=seed) for seed in (1, 2))
+    conditionings = tuple(Conditioning.random("positive", seed) for seed in (1, 2))
     model = UNetDenoiser(unet, conditionings)
     x = content.trajectory.latents[-1]
     everywhere, limited = (
@@ -163,6 +165,22 @@ def test_every_row_is_styled_with_its_own_image(guided, portraits, styles, sigma
     seen = look(patched, portraits.trajectory.latents[-1], sigmas[:1])
     for name, layer in seen.items():
         attention = guided.unet.block(name).attn1
-        content, style = (bank.get(4, name, like=layer.live).hidden for bank in (portraits, styles))
+        content, style = (feature(bank, 4, name, like=layer.live).hidden for bank in (portraits, styles))
         expected = attention(0.8 * content + 0.2 * style, style, style).repeat(2, 1, 1)
         assert_close(layer.output, expected, 1e-11)
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+def test_a_host_may_run_a_long_batch_some_images_at_a_time(model, portraits, styles, sigmas, chunks):
+    """Context windows: those that run are taken out of a bank of all, in every chunk."""
+    ffa, sigma = patch(model, portraits, styles), float(sigmas[0])
+    key, grid, rows = ("middle", 0, 0), (4, 4), [2, 0]
+    live = AttentionInputs(*[smooth_latent(4, 12, 3, batch=2 * chunks).flatten(2).mT] * 3)
+    live = AttentionInputs(*[live.query[:, :16].repeat(1, 1, 12)] * 3)
+    forward = ForwardPass(sigma, {ffa: ffa.at(sigma)}, ("positive",) * chunks)
+    call = LayerCall(LayerKey(*key), grid, 2, forward, 3, lambda whole: whole[rows])
+    seen = ffa(live, call)
+    wanted = feature(styles, 4, LayerKey(*key), like=live.query).hidden[rows].repeat(chunks, 1, 1)
+    assert torch.equal(seen.key, wanted)
+    with pytest.raises(ValueError, match="The content bank holds 3 images and the running batch 2"):
+        ffa(live, call._replace(batch=None))

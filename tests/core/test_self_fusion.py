@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from denoisers import assert_close, capture, descending, relative, select, smooth_latent
+from denoisers import assert_close, capture, descending, fusion, relative, smooth_latent
 from formulas import look
 
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.sampling.ddim import FixedPoint, sample
 from magicstyle_core.fusion.ffa import FeatureFusion
 
@@ -20,7 +19,7 @@ RULES = [
 
 
 def with_itself(model, bank, rule, **options):
-    return model.patched(FusionPatch(rule, bank, bank, select(model), **options))
+    return model.patched(fusion(model, rule, bank, bank, **options))
 
 
 def back(model, bank, detail=1.0):

@@ -1,27 +1,27 @@
 """Saving and loading a bank gives it back bit for bit (law 9), lazily, and leaves nothing half-written."""
 
 import errno
-import hashlib
 import json
 import os
 from dataclasses import replace
 
 import pytest
 import torch
-from denoisers import FINGERPRINT, capture, descending, gaussian, select, smooth_latent
+from banks import record
+from damage import first_format
+from denoisers import FINGERPRINT, capture, descending, fusion, smooth_latent
+from safetensors.torch import load_file
 
-from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
+from magicstyle_core.bank import tensor_file
 from magicstyle_core.bank.bank import FeatureBank
-from magicstyle_core.bank.trajectory import Trajectory
-from magicstyle_core.sampling.ddim import Exact, FixedPoint, sample
 from magicstyle_core.bank.features import PRECISIONS
+from magicstyle_core.bank.serialization import load_bank, save_bank
+from magicstyle_core.bank.storage import FileStore, RecomputedStore, layouts_of
+from magicstyle_core.bank.tensor_file import TensorFileReader, TensorFileWriter, header_of
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import AttentionLayer, LayerKey
-from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
-from magicstyle_core.schedule import SigmaWindow, ascending
-from magicstyle_core.bank.serialization import load_bank, save_bank
-from magicstyle_core.bank.storage import DiskWriter, RecomputedStore, RecomputedWriter, MemoryWriter, layouts_of
-from magicstyle_core.bank.tensor_file import TensorFileReader, TensorFileWriter, header_of
+from magicstyle_core.sampling.ddim import Exact, FixedPoint, sample
+from magicstyle_core.schedule import SigmaWindow
 
 WINDOW = SigmaWindow(14.0, 0.1)
 
@@ -31,20 +31,10 @@ def path(tmp_path):
     return tmp_path / "style.safetensors"
 
 
-def record(model, storage, dtype, folder, size=(9, 7), batch=2, method=None, **plan):
-    """A bank as the inversion nodes make them: trajectory in fp32, features in one of the stores."""
-    plan = CapturePlan(select(model), ascending(descending(4)), dtype, **plan)
-    writers = {
-        "cpu": lambda _: MemoryWriter(),
-        "disk": lambda _: DiskWriter(folder / "kept.safetensors", plan.layouts(batch, size)),
-        "live": lambda _: RecomputedWriter(RecomputedStore(gaussian((1, 5, 16), 3).float(), gaussian((1, 4), 4).half())),
-    }
-    recorder = FeatureRecorder(plan, (batch,), writers[storage])
-    x = smooth_latent(*size, seed=20, batch=batch)
-    way = (method or Exact())(model.patched(CapturePatch(recorder)), x, plan.sigmas)
-    noise = None if way.noise is None else way.noise.float()
-    way = Trajectory(way.sigmas.float(), way.latents.float(), noise, way.method)
-    return recorder.publish(way, FINGERPRINT)[0]
+def read_header(path):
+    """The header's bytes, and what it says."""
+    file = TensorFileReader(path)
+    return file.header, file.entries, file.metadata
 
 
 def assert_same(loaded, bank):
@@ -62,14 +52,14 @@ def assert_same(loaded, bank):
         return
     for step in set(bank.kept_for.values()):
         for layer in bank.layers:
-            mine, given = loaded.stored(step, layer.key), bank.stored(step, layer.key)
+            mine, given = loaded.store.at(step)[layer.key], bank.store.at(step)[layer.key]
             assert mine.grid == given.grid
             for a, b in zip(mine.tensors, given.tensors, strict=True):
                 assert a.dtype == b.dtype
                 assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("storage", ["cpu", "disk", "live"])
+@pytest.mark.parametrize("storage", ["cpu", "disk", "recompute"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_loaded_bank_is_the_saved_one(model, path, storage, precision):
     bank = record(model, storage, PRECISIONS[precision], path.parent)
@@ -85,7 +75,7 @@ def test_a_loaded_bank_gives_the_same_picture(model, path, precision):
     save_bank(style, path)
 
     def picture(bank):
-        patched = model.patched(FusionPatch(FeatureFusion(), content, bank, select(model)))
+        patched = model.patched(fusion(model, FeatureFusion(), content, bank))
         start = content.trajectory.latents[-1].double()
         return sample(patched, start, content.trajectory.sigmas.double().flip(0))
 
@@ -117,7 +107,7 @@ def test_a_bank_without_features(model, path):
 
 
 def test_a_loaded_bank_is_on_disk_and_can_be_saved_again(model, path):
-    bank = record(model, "cpu", torch.bfloat16, path.parent)
+    bank = record(model, "cpu", torch.float16, path.parent)
     save_bank(bank, path)
     loaded, second = load_bank(path), path.with_name("again.safetensors")
     assert loaded.store.storage == "disk"
@@ -125,23 +115,50 @@ def test_a_loaded_bank_is_on_disk_and_can_be_saved_again(model, path):
     assert second.read_bytes() == path.read_bytes()
 
 
-def test_loading_reads_no_feature_and_reading_one_maps_its_step_only(model, path, monkeypatch):
+@pytest.mark.parametrize(
+    ("storage", "dtype"),
+    [
+        ("cpu", torch.float16),
+        ("cpu", torch.bfloat16),
+        ("cpu", torch.float32),
+        ("cpu", torch.int8),
+        ("recompute", torch.float16),
+        ("none", None),
+    ],
+)
+def test_a_file_of_the_first_format_still_loads(model, path, storage, dtype):
+    """It says of its tensors what they say themselves, and could keep features in bfloat16."""
+    if storage == "none":
+        bank = FeatureBank(record(model, "cpu", torch.float16, path.parent, batch=1).trajectory, FINGERPRINT)
+    else:
+        bank = record(model, storage, dtype, path.parent, batch=1)
+    save_bank(bank, path)
+    first = first_format(path.read_bytes())
+    path.write_bytes(first)
+    loaded, again = load_bank(path), path.with_name("again.safetensors")
+    assert_same(loaded, bank)
+    save_bank(loaded, again)
+    assert_same(load_bank(again), bank)
+    assert len(again.read_bytes()) < len(first)
+
+
+def test_loading_reads_no_feature_and_reading_one_reads_only_that(model, path, monkeypatch):
     save_bank(record(model, "cpu", torch.float16, path.parent), path)
     asked = []
     get = TensorFileReader.get
-    monkeypatch.setattr(TensorFileReader, "get", lambda file, *name: asked.append(name) or get(file, *name))
+    monkeypatch.setattr(TensorFileReader, "get", lambda file, name: asked.append(name) or get(file, name))
     loaded = load_bank(path)
-    assert {name for name, *_ in asked} == {"checksums", "sigmas", "latents", "noise"}
-    loaded.stored(2, loaded.layers[0].key)
-    assert [name for name in asked if len(name) == 2] == [("0002.input.1.0", 2)]
+    assert sorted(asked) == ["checksums", "latents", "noise", "sigmas"]
+    loaded.store.at(2)[loaded.layers[0].key]
+    assert asked[4:] == ["0002.input.1.0"]
 
 
 def test_saving_holds_one_feature_at_a_time(model, path, monkeypatch):
     """Features are asked for one by one, each written before the next."""
     bank = record(model, "disk", torch.float16, path.parent)
     events = []
-    stored, write = FeatureBank.stored, TensorFileWriter.write
-    monkeypatch.setattr(FeatureBank, "stored", lambda *a: events.append("read") or stored(*a))
+    read, write = FileStore.read, TensorFileWriter.write
+    monkeypatch.setattr(FileStore, "read", lambda *a: events.append("read") or read(*a))
     monkeypatch.setattr(TensorFileWriter, "write", lambda *a: events.append("write") or write(*a))
     save_bank(bank, path)
     features = [event for event in events[3:-1]]  # after the trajectory, before the checksums
@@ -150,14 +167,11 @@ def test_saving_holds_one_feature_at_a_time(model, path, monkeypatch):
 
 def test_the_header_tells_what_the_bank_is(model, path):
     bank = record(model, "cpu", torch.float16, path.parent)
-    save_bank(bank, path, pack_version="1.2.3", thumbnail="data:image/jpeg;base64,AA==", image_hash="0" * 64)
-    _, header = read_header(path)
-    said = header["__metadata__"]
-    assert (said["magicstyle_bank"], said["pack_version"], said["method"]) == ("1", "1.2.3", "exact")
+    save_bank(bank, path, pack_version="1.2.3", thumbnail="data:image/jpeg;base64,AA==")
+    _, _, said = read_header(path)
+    assert (said["magicstyle_bank"], said["pack_version"], said["method"]) == ("2", "1.2.3", "exact")
     assert said["modelspec.thumbnail"].startswith("data:image/jpeg")
     assert json.loads(said["model"])["name"] == "ThinUNet"
-    clean = bank.trajectory.latents[0].contiguous().numpy().tobytes()
-    assert json.loads(said["hashes"]) == {"latent": hashlib.sha256(clean).hexdigest(), "image": "0" * 64}
     shown = load_bank(path, picture=lambda text: torch.full((1, 1, 3), len(text), dtype=torch.uint8)).thumbnail
     assert shown.unique().tolist() == [len(said["modelspec.thumbnail"])]
 
@@ -174,22 +188,28 @@ def test_a_header_of_sdxl_fits_into_what_the_host_reads_of_it():
 def test_every_tensor_lies_at_a_multiple_of_its_own_width(model, path):
     bank = record(model, "cpu", torch.int8, path.parent, size=(5, 5), batch=1)
     save_bank(bank, path)
-    raw, header = read_header(path)
+    raw, entries, _ = read_header(path)
     widths = {"F32": 4, "I8": 1, "I64": 8}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            assert (len(raw) + entry["data_offsets"][0]) % widths[entry["dtype"]] == 0
+    for entry in entries.values():
+        assert (len(raw) + entry["data_offsets"][0]) % widths[entry["dtype"]] == 0
 
 
-def test_nothing_is_overwritten_unless_asked(model, path):
+def test_the_safetensors_library_reads_the_same(model, path):
+    bank = record(model, "cpu", torch.int8, path.parent)
+    save_bank(bank, path)
+    theirs, ours = load_file(path), TensorFileReader(path)
+    assert set(theirs) == set(ours.entries)
+    for name, tensor in theirs.items():
+        assert torch.equal(ours.get(name), tensor)
+
+
+def test_nothing_is_overwritten(model, path):
     bank = record(model, "cpu", torch.float16, path.parent)
     path.write_bytes(b"mine")
     with pytest.raises(ValueError, match=r"cannot be saved as 'style\.safetensors': that file exists"):
         save_bank(bank, path)
     assert path.read_bytes() == b"mine"
     assert os.listdir(path.parent) == [path.name]
-    save_bank(bank, path, overwrite=True)
-    assert_same(load_bank(path), bank)
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(model, path, monkeypatch):
@@ -233,7 +253,7 @@ def test_a_broken_save_leaves_nothing(model, path, monkeypatch, error):
 
 def test_a_bank_that_could_not_be_loaded_is_not_saved(model, path):
     bank = record(model, "cpu", torch.float16, path.parent)
-    bank.stored(2, bank.layers[1].key).values[0, 0, 0] = float("inf")
+    bank.store.at(2)[bank.layers[1].key].values[0, 0, 0] = float("inf")
     with pytest.raises(ValueError, match=r"tensor 0002\.input\.3\.0 holds NaN or infinite"):
         save_bank(bank, path)
     double = capture(model, smooth_latent(8, 8, 1), descending(2))[0]
@@ -248,11 +268,43 @@ def test_a_bank_that_could_not_be_loaded_is_not_saved(model, path):
 def test_a_file_that_changes_after_loading_is_noticed(model, path):
     bank = record(model, "cpu", torch.float16, path.parent)
     save_bank(bank, path)
-    loaded = load_bank(path)
-    loaded.stored(1, bank.layers[0].key)
-    save_bank(bank, path, overwrite=True)
-    with pytest.raises(ValueError, match="Load the bank again"):
-        loaded.stored(2, bank.layers[0].key)
+    loaded, key = load_bank(path), bank.layers[0].key
+    loaded.store.at(1)[key]
     path.unlink()
-    with pytest.raises(ValueError, match="cannot be read"):
-        loaded.stored(3, bank.layers[0].key)
+    with pytest.raises(ValueError, match=r"'style\.safetensors' cannot be used: .* cannot be read: No such file"):
+        loaded.store.at(3)[key]
+    save_bank(bank, path)
+    for step in (1, 2):
+        with pytest.raises(ValueError, match="changed or replaced meanwhile. Load the bank again"):
+            loaded.store.at(step)[key]
+
+
+@pytest.mark.parametrize("rest", [0, 100, 0.5, 0.99])
+def test_a_file_that_is_truncated_while_in_use_is_an_error_and_no_crash(model, path, rest):
+    """Another process may shorten a file in place: a memory map of it would take the whole program along."""
+    bank = record(model, "cpu", torch.float16, path.parent)
+    save_bank(bank, path)
+    loaded, whole = load_bank(path), path.stat().st_size
+    assert_same(loaded, bank)
+    os.truncate(path, int(rest * whole) if rest < 1 else rest)
+    for step in (1, 4):
+        for layer in bank.layers:
+            with pytest.raises(ValueError, match="cannot be used"):
+                loaded.store.at(step)[layer.key]
+
+
+def test_a_file_that_is_truncated_between_looking_and_reading_is_an_error_too(model, path, monkeypatch):
+    """The size is asked for when it is opened; it may change before the last byte is read."""
+    bank = record(model, "cpu", torch.float16, path.parent)
+    save_bank(bank, path)
+    loaded, key = load_bank(path), bank.layers[-1].key
+    identity = tensor_file._identity
+
+    def then_truncated(file):
+        found = identity(file)
+        os.truncate(path, 5000)
+        return found
+
+    monkeypatch.setattr(tensor_file, "_identity", then_truncated)
+    with pytest.raises(ValueError, match=r"was shortened while it was read\. Load the bank again"):
+        loaded.store.at(4)[key]

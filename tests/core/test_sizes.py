@@ -3,11 +3,20 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from denoisers import Conditioning, UNetDenoiser, assert_close, capture, descending, select, smooth_latent
+from denoisers import (
+    Conditioning,
+    UNetDenoiser,
+    assert_close,
+    capture,
+    descending,
+    feature,
+    fusion,
+    select,
+    smooth_latent,
+)
 from formulas import attend, look, project, scenes
 from unet import ThinUNet
 
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.sampling.ddim import FixedPoint, sample
 from magicstyle_core.fusion.ffa import FeatureFusion
 
@@ -24,7 +33,7 @@ def banks(model, content_size, style_size, steps=2):
 
 
 def fuse(model, content, style, rule=FFA, **options):
-    return model.patched(FusionPatch(rule, content, style, select(model), **options))
+    return model.patched(fusion(model, rule, content, style, **options))
 
 
 @pytest.mark.parametrize("keys", ["style", "content+style", "live+style"])
@@ -52,11 +61,11 @@ def test_a_smaller_styles_queries_are_resampled_bilinearly_on_the_grid(model, co
     ).items():
         attention = model.unet.block(name).attn1
         hidden_c, (hidden_s, grid) = (
-            content.get(STEP, name, like=running).hidden,
-            style.get(STEP, name, like=running),
+            feature(content, STEP, name, like=running).hidden,
+            feature(style, STEP, name, like=running),
         )
         image = hidden_s.transpose(1, 2).unflatten(2, grid)
-        target = content.get(STEP, name, like=running).grid
+        target = feature(content, STEP, name, like=running).grid
         resampled = F.interpolate(image, size=target, mode="bilinear").flatten(2).transpose(1, 2)
         q = 0.8 * project(attention, hidden_c).q + 0.2 * project(attention, resampled).q
         expected = attention.to_out(attend(q, *project(attention, hidden_s)[1:]))
@@ -68,12 +77,12 @@ def test_a_larger_styles_queries_are_averaged_down(model):
     """To half the size: antialiased, so that no token of the style is left out."""
     content, style = banks(model, (4, 6), (8, 12))
     for layer in select(model):
-        feature = style.get(STEP, layer.key, like=content.trajectory.latents)
+        kept = feature(style, STEP, layer.key, like=content.trajectory.latents)
         target = layer.grid(4, 6)
-        moved = feature.hidden.clone()
+        moved = kept.hidden.clone()
         moved[:, 0] += 1
-        assert not torch.equal(feature.on(target), feature._replace(hidden=moved).on(target))
-        assert feature.on(target).mean() == pytest.approx(float(feature.hidden.mean()), abs=0.05)
+        assert not torch.equal(kept.on(target), kept._replace(hidden=moved).on(target))
+        assert kept.on(target).mean() == pytest.approx(float(kept.hidden.mean()), abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -97,11 +106,11 @@ def test_fifty_steps_find_fifty_different_features(model):
     (content,) = capture(model, smooth_latent(8, 8, 1), sigmas, FixedPoint(), layers="middle")
     assert [content.step_at(float(sigma)) for sigma in sigmas[:-1]] == list(range(50, 0, -1))
     (layer,) = content.layers
-    patched = model.patched(FusionPatch(FFA, content, content, select(model, "middle")))
+    patched = model.patched(fusion(model, FFA, content, content, "middle"))
     attention = model.unet.block(layer.key).attn1
     for step in (1, 2, 25, 49, 50):
         seen = look(patched, content.trajectory.latents[step], content.trajectory.sigmas[step : step + 1])
-        hidden = content.get(step, layer.key, like=seen[layer.key].live).hidden
+        hidden = feature(content, step, layer.key, like=seen[layer.key].live).hidden
         expected = attention(hidden, hidden, hidden)
         assert_close(seen[layer.key].output, expected)
 
@@ -127,12 +136,3 @@ def test_a_latent_of_another_size_than_the_content_is_refused(model, size):
     )
     with pytest.raises(ValueError, match=expected):
         fuse(model, content, style)(smooth_latent(*size, 1), content.trajectory.sigmas[1:2])
-
-
-def test_merged_tokens_are_refused(model, content, style, sigmas):
-    def merge(n, context, value, extra_options):
-        return n[:, ::2], context, value
-
-    patched = model.patched(merge, FusionPatch(FFA, content, style, select(model)))
-    with pytest.raises(ValueError, match=r"32 tokens instead of 8x8.*HyperTile"):
-        patched(content.trajectory.latents[-1], sigmas[:1])

@@ -1,22 +1,32 @@
 """Which features are kept, where, and that every place gives back the same numbers."""
 
+from contextlib import closing
 import gc
 import math
+from contextlib import closing
 
 import pytest
 import torch
-from denoisers import FINGERPRINT, assert_close, capture, descending, gaussian, select, smooth_latent
+from denoisers import (
+    FINGERPRINT,
+    assert_close,
+    capture,
+    descending,
+    feature,
+    fusion,
+    gaussian,
+    select,
+    smooth_latent,
+)
 
-from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
+from magicstyle_core.fusion.attention import CapturePatch
 from magicstyle_core.sampling.ddim import Exact, sample
 from magicstyle_core.bank.features import PRECISIONS, Feature, PackedFeature
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.fusion.rules import StandardAttention
 from magicstyle_core.schedule import SigmaWindow, ascending
-from magicstyle_core.bank.storage import DiskWriter, RecomputedStore, RecomputedWriter, MemoryWriter, Room, choose_storage
-
-FREE = Room(gpu=8_000, cpu=10_000, disk=100_000)
+from magicstyle_core.bank.storage import DiskWriter, MemoryWriter, RecomputedStore
 
 
 def disk(folder, plan, batch=1, size=(8, 8)):
@@ -24,7 +34,7 @@ def disk(folder, plan, batch=1, size=(8, 8)):
 
 
 def inverted(model, plan, x, new_writer, groups=None):
-    with FeatureRecorder(plan, groups or (len(x),), new_writer) as recorder:
+    with closing(FeatureRecorder(plan, groups or (len(x),), new_writer)) as recorder:
         way = Exact()(model.patched(CapturePatch(recorder)), x, plan.sigmas)
         return recorder.publish(way, FINGERPRINT)
 
@@ -39,12 +49,12 @@ def test_a_file_on_disk_gives_back_what_memory_does(model, sigmas, tmp_path, pre
         assert on_disk.bytes == in_memory.bytes
         for step in plan.kept:
             for layer in plan.layers:
-                one, other = (bank.get(step, layer.key, like=x) for bank in (in_memory, on_disk))
+                one, other = (feature(bank, step, layer.key, like=x) for bank in (in_memory, on_disk))
                 assert one.grid == other.grid
                 assert torch.equal(one.hidden, other.hidden)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 0), ("fp16", 1e-3), ("bf16", 5e-3), ("int8", 2e-2)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp32", 0), ("fp16", 1e-3), ("int8", 2e-2)])
 def test_packing_loses_no_more_than_the_type_can_hold(dtype, tolerance):
     hidden = gaussian((2, 16, 32), 1).float()
     packed = PackedFeature.pack(Feature(hidden, (4, 4)), PRECISIONS[dtype])
@@ -72,14 +82,14 @@ def test_the_file_goes_with_the_bank(model, sigmas, tmp_path):
 def test_what_ends_in_the_middle_leaves_no_file_and_no_bank(model, sigmas, tmp_path, error):
     plan = CapturePlan(select(model), ascending(sigmas))
 
-    def fail(n, context, value, extra_options):
-        if float(extra_options["sigmas"][0]) == float(sigmas[1]):
+    def fail(live, call):
+        if call.forward.sigma == float(sigmas[1]):
             raise error("cancelled")
-        return n, context, value
+        return live
 
     x = smooth_latent(8, 8, 1)
     recorder = FeatureRecorder(plan, (1,), disk(tmp_path, plan))
-    with pytest.raises(error), recorder:
+    with pytest.raises(error), closing(recorder):
         Exact()(model.patched(CapturePatch(recorder), fail), x, plan.sigmas)
     assert not list(tmp_path.iterdir())
 
@@ -87,7 +97,8 @@ def test_what_ends_in_the_middle_leaves_no_file_and_no_bank(model, sigmas, tmp_p
 def test_a_layer_that_was_never_seen_publishes_nothing(model, sigmas, tmp_path):
     plan = CapturePlan(select(model), ascending(sigmas))
     way = Exact()(model, smooth_latent(8, 8, 1), plan.sigmas)
-    with pytest.raises(ValueError, match="was not seen"), FeatureRecorder(plan, (1,), disk(tmp_path, plan)) as recorder:
+    recorder = FeatureRecorder(plan, (1,), disk(tmp_path, plan))
+    with pytest.raises(ValueError, match="was not seen"), closing(recorder):
         recorder.publish(way, FINGERPRINT)
     assert not list(tmp_path.iterdir())
 
@@ -111,38 +122,21 @@ def test_a_file_that_changed_is_refused(model, sigmas, tmp_path):
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="changed or replaced"):
-        bank.get(1, select(model).layers[0].key, like=sigmas)
+        feature(bank, 1, select(model).layers[0].key, like=sigmas)
 
 
-def test_one_step_of_a_file_is_mapped_at_a_time(model, sigmas, tmp_path):
+def test_a_feature_of_a_file_has_memory_of_its_own(model, sigmas, tmp_path):
+    """It outlives the bank and its file, and whoever changes it changes no other."""
     plan = CapturePlan(select(model), ascending(sigmas))
     (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path, plan))
-    first, second = (layer.key for layer in plan.layers.layers[:2])
-    bank.get(1, first, like=sigmas)
-    opened = bank.store._file._open
-    bank.get(1, second, like=sigmas)
-    assert bank.store._file._open is opened
-    bank.get(2, first, like=sigmas)
-    assert bank.store._file._open[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("tier", "needed", "chosen"),
-    [
-        ("auto", 2_000, "gpu"),
-        ("auto", 2_001, "cpu"),
-        ("auto", 5_000, "cpu"),
-        ("auto", 5_001, "disk"),
-        ("auto", 90_001, None),
-        ("gpu", 7_600, "gpu"),
-        ("gpu", 7_601, None),
-        ("cpu", 9_501, None),
-        ("disk", 95_000, "disk"),
-        ("live", 10**15, "live"),
-    ],
-)
-def test_features_go_to_the_first_place_with_room(tier, needed, chosen):
-    assert choose_storage(tier, needed, FREE) == chosen
+    key = select(model).layers[0].key
+    first, second = (bank.store.at(1)[key].values for _ in range(2))
+    kept = second.clone()
+    first.zero_()
+    del bank
+    gc.collect()
+    assert torch.equal(second, kept)
+    assert first.untyped_storage().nbytes() == first.numel() * first.element_size()
 
 
 def test_every_step_reads_the_nearest_that_is_kept(model):
@@ -161,40 +155,42 @@ def test_nothing_is_kept_nor_fused_outside_of_the_window(model, sigmas):
     window = SigmaWindow(start=float(up[3]), end=float(up[1]))
     (bank,) = capture(model, smooth_latent(8, 8, 1), sigmas, window=window)
     assert dict(bank.kept_for) == {2: 2, 3: 3}
-    assert [dict(bank.reading_at(float(sigma))) for sigma in up[1:]] == [{}, {2: 1.0}, {3: 1.0}, {}]
+    assert [bank.kept_at(float(sigma)) for sigma in up[1:]] == [None, 2, 3, None]
     assert bank.bytes < capture(model, smooth_latent(8, 8, 1), sigmas)[0].bytes
     (style,) = capture(model, smooth_latent(8, 8, 5), sigmas)
-    fused = model.patched(FusionPatch(FeatureFusion(), bank, style, select(model)))
+    fused = model.patched(fusion(model, FeatureFusion(), bank, style))
     for step, acts in ((4, False), (3, True), (2, True), (1, False)):
         x, sigma = bank.trajectory.latents[step] + 1, up[step : step + 1]
         assert torch.equal(fused(x, sigma), model(x, sigma)) != acts
 
 
 def test_keeping_fewer_steps_takes_less_and_changes_little(model):
-    sigmas = descending(24)
+    sigmas = descending(16)
     both = torch.cat([smooth_latent(8, 8, 1), smooth_latent(8, 8, 2)])
     banks = {every: capture(model, both, sigmas, groups=(1, 1), every=every) for every in (1, 2, 4)}
     pictures = {}
     for every, (content, other) in banks.items():
-        fused = model.patched(FusionPatch(FeatureFusion(), content, other, select(model)))
+        fused = model.patched(fusion(model, FeatureFusion(), content, other))
         way = content.trajectory
-        pictures[every] = sample(fused, way.latents[-1], sigmas, way.residuals_down(24))
+        pictures[every] = sample(fused, way.latents[-1], sigmas, way.residuals_down(16))
     features = [content.store.bytes for content, _ in banks.values()]
     assert features == sorted(features, reverse=True)
     assert features[0] == 4 * features[2]
     change = {every: float((pictures[every] - pictures[1]).norm() / pictures[1].norm()) for every in (2, 4)}
+    print(change)
     assert 0 < change[2] < change[4] < 0.05  # measured 0.003 and 0.009
 
 
-def test_a_live_bank_keeps_nothing_and_says_so_when_read(model, sigmas):
+def test_a_recomputed_bank_keeps_nothing_and_says_so_when_read(model, sigmas):
     plan = CapturePlan(select(model), ascending(sigmas))
     store = RecomputedStore(torch.zeros(1, 77, 16))
-    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), lambda group: RecomputedWriter(store))
-    assert bank.store.storage == "live"
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), lambda group: store)
+    assert bank.recomputed
+    assert (bank.store.storage, bank.precision) == ("recompute", "-")
     assert bank.bytes == bank.trajectory.bytes
     assert bank.step_at(float(sigmas[0])) == 4
     with pytest.raises(ValueError, match="keeps no features"):
-        bank.get(1, select(model).layers[0].key, like=sigmas)
+        feature(bank, 1, select(model).layers[0].key, like=sigmas)
 
 
 RULES = {
@@ -218,10 +214,11 @@ def test_rules_name_the_banks_that_they_read(model, content, style, sigmas, name
     seeds = {"content": 10, "style": 20}
     empty = {role: capture(model, smooth_latent(8, 8, seed), sigmas, layers="none")[0] for role, seed in seeds.items()}
     x, sigma = content.trajectory.latents[2] + 1, content.trajectory.sigmas[2:3]
-    whole = model.patched(FusionPatch(rule, **banks, layers=select(model)))(x, sigma)
+    whole = model.patched(fusion(model, rule, **banks))(x, sigma)
     for role in banks:
-        partly = FusionPatch(rule, **{**banks, role: empty[role]}, layers=select(model))
+        partly = fusion(model, rule, **{**banks, role: empty[role]})
         if role in reads:
-            assert partly.readings_at(float(sigma)) is None
+            assert partly.at(float(sigma)) is None
+            assert torch.equal(model.patched(partly)(x, sigma), model(x, sigma))
         else:
             assert torch.equal(model.patched(partly)(x, sigma), whole)

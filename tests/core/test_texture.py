@@ -4,11 +4,11 @@ import pytest
 import torch
 from denoisers import assert_close, descending, gaussian, gaussian_denoiser, mixture_denoiser
 
-from magicstyle_core import texture
+from magicstyle_core.sampling import texture
 from magicstyle_core.sampling.color import transport
 from magicstyle_core.sampling.ddim import sample
-from magicstyle_core.schedule import ascending
 from magicstyle_core.sampling.texture import LARGEST, SMALLEST, TextureSwap, swap
+from magicstyle_core.schedule import ascending
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_correction_moves_the_estimate_and_keeps_the_noise(latent):
         gaussian_denoiser(0.8),
         latent,
         down,
-        on_step=lambda step, x, denoised: seen.append(denoised),
+        callback=lambda state: seen.append(state["denoised"]),
         correct=lambda denoised, sigma: wanted,
     )
     assert_close(end, wanted)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from denoisers import SIGMAS, select, smooth_latent
+from denoisers import SIGMAS, fusion, select, smooth_latent
 
 from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.sampling.ddim import sample
@@ -28,7 +28,7 @@ def run(model, content, sigmas):
 @pytest.fixture
 def patched(model, content, style):
     def patch(layers="all", rule=FFA, **options):
-        return model.patched(FusionPatch(rule, content, style, select(model, layers), **options))
+        return model.patched(fusion(model, rule, content, style, layers, **options))
 
     return patch
 
@@ -53,7 +53,8 @@ def test_an_active_patch_is_not(model, patched, content, sigmas):
 
 def test_inactive_patches_never_touch_their_banks(model, content, sigmas):
     for options in INACTIVE.values():
-        run(model.patched(FusionPatch(FFA, None, None, select(model), **options)), content, sigmas)
+        patch = FusionPatch(FFA, {"content": None, "style": None}, select(model), **options)
+        run(model.patched(patch), content, sigmas)
 
 
 def test_only_the_window_is_changed(model, patched, content, sigmas):
@@ -80,14 +81,15 @@ def test_only_the_selected_layer_is_changed(model, patched, content, style, sigm
 
 def test_two_windows_that_share_a_border_equal_one(patched, content, style, model, sigmas):
     border = float(sigmas[2])
-    early = FusionPatch(FFA, content, style, select(model), window=SigmaWindow(end=border))
-    late = FusionPatch(FFA, content, style, select(model), window=SigmaWindow(start=border))
+    early = fusion(model, FFA, content, style, window=SigmaWindow(end=border))
+    late = fusion(model, FFA, content, style, window=SigmaWindow(start=border))
     assert torch.equal(run(model.patched(early, late), content, sigmas), run(patched(), content, sigmas))
 
 
 def test_nothing_is_left_behind(model, patched, content, style, sigmas):
     before = run(model, content, sigmas)
-    stored = [feature.values for bank in (content, style) for feature in bank.store._features.values()]
+    keys = [layer.key for layer in select(model)]
+    stored = [bank.store.at(step)[key].values for bank in (content, style) for step in range(1, 5) for key in keys]
     kept = [values.clone() for values in stored]
     fused = patched(strength=0.5)
     first, second = run(fused, content, sigmas), run(fused, content, sigmas)
@@ -98,10 +100,10 @@ def test_nothing_is_left_behind(model, patched, content, style, sigmas):
 
 
 def test_an_error_in_the_middle_of_a_run_leaves_nothing_behind(model, patched, content, sigmas):
-    def fail(n, context, value, extra_options):
-        if extra_options["block"] == ("output", 2):
+    def fail(live, call):
+        if call.key[:2] == ("output", 2):
             raise RuntimeError("cancelled")
-        return n, context, value
+        return live
 
     fused = patched(strength=0.5)
     before = run(fused, content, sigmas)

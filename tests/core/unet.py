@@ -1,4 +1,4 @@
-"""A thin UNet in Stable Diffusion's layout, with the host's hooks at self-attention.
+"""A thin UNet in Stable Diffusion's layout, with hooks at self-attention as a host has them.
 
 Two resolutions, seven self-attentions, double precision, weights from a seed. The output is scaled down so
 that the field it defines is smooth, as that of a trained network is and that of a raw random one is not.
@@ -7,19 +7,30 @@ that the field it defines is smooth, as that of a trained network is and that of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from magicstyle_core.fusion.branches import OVERRIDE
+from magicstyle_core.fusion.attention import ForwardPass, LayerCall, Patch
+from magicstyle_core.fusion.base import AttentionInputs
+from magicstyle_core.fusion.branches import Pending
 from magicstyle_core.layers import AttentionLayer, LayerKey
 
 CHANNELS = 4  # of a latent
 CONTEXT = 16  # width of a conditioning
 WIDTHS = (32, 48)  # by resolution
 OUTPUT_GAIN = 0.3
+
+
+class Hooks(NamedTuple):
+    """What is called at every self-attention of a pass: patches before the projections, and ``after`` with its output."""
+
+    forward: ForwardPass
+    patches: Sequence[Patch] = ()
+    after: Sequence[Callable[[Tensor, LayerCall], Tensor]] = ()
 
 
 class Attention(nn.Module):
@@ -33,11 +44,13 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context, width, bias=False)
         self.to_out = nn.Linear(width, width)
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, override: Callable[..., Tensor] | None = None
-    ) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, pending: Pending | None = None) -> Tensor:
         q, k, v = self.to_q(query), self.to_k(key), self.to_v(value)
-        return self.to_out(attend(q, k, v, self.heads) if override is None else override(attend, q, k, v, self.heads))
+
+        def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return attend(q, k, v, self.heads)
+
+        return self.to_out(plain(q, k, v) if pending is None else pending.attend(plain, q, k, v, self.heads))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -58,7 +71,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention with the host's hooks, cross-attention, feed forward."""
+    """Self-attention with hooks, cross-attention, feed forward."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -66,19 +79,16 @@ class TransformerBlock(nn.Module):
         self.ff = FeedForward(width)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, x: Tensor, context: Tensor, options: dict) -> Tensor:
-        patches = options.get("patches", {})
-        # A new dict for every evaluation of a block, shared by all patches of that block.
-        extra_options = {key: value for key, value in options.items() if key != "patches"}
-        n = self.norm1(x)
-        key = value = n
-        for patch in patches.get("attn1_patch", ()):
-            n, key, value = patch(n, key, value, extra_options)
-        n = self.attn1(n, key, value, options.get(OVERRIDE))
-        for patch in patches.get("attn1_output_patch", ()):
-            n = patch(n, extra_options)
+    def forward(self, x: Tensor, context: Tensor, call: LayerCall, hooks: Hooks) -> Tensor:
+        n, pending = self.norm1(x), call.forward.pending
+        inputs = AttentionInputs(n, n, n)
+        for patch in hooks.patches:
+            inputs = patch(inputs, call)
+        n = self.attn1(*inputs, pending)
+        for after in hooks.after:
+            n = after(n, call)
         x = x + n
-        x = x + self.attn2(self.norm2(x), context, context, options.get(OVERRIDE))
+        x = x + self.attn2(self.norm2(x), context, context, pending)  # the host asks at every attention
         return x + self.ff(self.norm3(x))
 
 
@@ -90,13 +100,12 @@ class Transformer(nn.Module):
         self.norm = nn.GroupNorm(8, width)
         self.transformer_blocks = nn.ModuleList(TransformerBlock(width) for _ in range(depth))
 
-    def forward(self, x: Tensor, context: Tensor, options: dict) -> Tensor:
-        options["activations_shape"] = list(x.shape)
+    def forward(self, x: Tensor, context: Tensor, address: tuple[str, int], hooks: Hooks) -> Tensor:
+        grid, images = tuple(x.shape[2:]), len(x) // len(hooks.forward.roles)
         tokens = self.norm(x).flatten(2).transpose(1, 2)
-        for index, block in enumerate(self.transformer_blocks):
-            options["block_index"] = index
-            tokens = block(tokens, context, options)
-        return x + tokens.transpose(1, 2).unflatten(2, x.shape[2:])
+        for depth, block in enumerate(self.transformer_blocks):
+            tokens = block(tokens, context, LayerCall(LayerKey(*address, depth), grid, images, hooks.forward), hooks)
+        return x + tokens.transpose(1, 2).unflatten(2, grid)
 
 
 class ResBlock(nn.Module):
@@ -110,7 +119,7 @@ class ResBlock(nn.Module):
 
 
 class ThinUNet(nn.Module):
-    """``(x (R,4,H,W), timestep (R,), context (R,M,16), options) -> eps (R,4,H,W)``."""
+    """``(x (R,4,H,W), timestep (R,), context (R,M,16), hooks) -> eps (R,4,H,W)``."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -156,12 +165,12 @@ class ThinUNet(nn.Module):
     def block(self, key: LayerKey) -> TransformerBlock:
         return self.attention[f"{key.block}_{key.index}"].transformer_blocks[key.depth]
 
-    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, options: dict) -> Tensor:
-        time, options = _embedding(timestep), dict(options)
+    def forward(self, x: Tensor, timestep: Tensor, context: Tensor, hooks: Hooks) -> Tensor:
+        time = _embedding(timestep)
 
         def run(name: str, x: Tensor) -> Tensor:
-            x, options["block"] = self.res[name](x, time), _address(name)
-            return self.attention[name](x, context, options) if name in self.attention else x
+            x = self.res[name](x, time)
+            return self.attention[name](x, context, _address(name), hooks) if name in self.attention else x
 
         skips = [self.first(x)]
         skips.append(run("input_1", skips[-1]))

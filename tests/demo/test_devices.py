@@ -7,18 +7,19 @@ import pytest
 import torch
 from other_device import OTHER, OtherDevice, OtherTensor, moved
 
-from demo.network import SMALL, Network
+from demo.network import SMALL, Network, schedule
 from demo.train import loop
 from demo.train.loop import Plan, Trainer
 from demo.train.objectives import Autoencoding, Denoising
-from magicstyle_core.fusion.attention import CapturePatch, FusionPatch
-from magicstyle_core.chroma import keep_colors
-from magicstyle_core.sampling.ddim import FixedPoint
+from magicstyle_core.bank.bank import ModelFingerprint
 from magicstyle_core.bank.features import PRECISIONS
-from magicstyle_core.methods import METHODS
 from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.bank.serialization import load_bank, save_bank
 from magicstyle_core.bank.storage import DiskWriter, MemoryWriter
+from magicstyle_core.fusion.attention import CapturePatch
+from magicstyle_core.fusion.regions import Region, Regions
+from magicstyle_core.methods import METHODS
+from magicstyle_core.sampling.ddim import FixedPoint
 
 STEPS, SIZE = 3, 32
 
@@ -39,31 +40,42 @@ def there():
     return network
 
 
-@pytest.fixture(params=["memory of the device", "memory of the host", "disk"])
-def new_writer(request, tmp_path):
-    """Makes a writer for features of a plan and a size of latents."""
-    return {
-        "memory of the device": lambda plan, size: MemoryWriter(),
-        "memory of the host": lambda plan, size: MemoryWriter(torch.device("cpu")),
-        "disk": lambda plan, size: DiskWriter(tmp_path / f"{size[0]}.bank", plan.layouts(1, size)),
-    }[request.param]
+@pytest.fixture(scope="module")
+def near(here):
+    return [here.invert(picture(seed), STEPS) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def far(there):
+    with OtherDevice():
+        return [there.invert(picture(seed), STEPS) for seed in (1, 2)]
+
+
+# Makes a writer for features of a plan and a size of latents, in a folder.
+PLACES = {
+    "memory of the device": lambda plan, size, folder: MemoryWriter(),
+    "memory of the host": lambda plan, size, folder: MemoryWriter(torch.device("cpu")),
+    "disk": lambda plan, size, folder: DiskWriter(folder / f"{size[0]}.bank", plan.layouts(1, size)),
+}
+
+
+def parts_of(name):
+    method = METHODS[name]
+    return method.parts(**{dial.name: dial.default for dial in method.dials})
 
 
 def styled(network, content, style, name="MagicStyle", **settings):
-    method = METHODS[name]()
-    start = method.start
-    patches = [FusionPatch(part.rule, content, style, network.layers, **settings) for part in method.parts]
-    return network.stylize(content, patches, style, start.color, start.detail, texture=start.texture)
+    patches = [network.patch(part.rule, content, style, **settings) for part in parts_of(name)]
+    return network.stylize(content, patches, style, METHODS[name].look)
 
 
-def inverted(network, image, new_writer, precision, method):
+def inverted(network, image, new_writer, precision, method=FixedPoint(1)):
     """Like `Network.invert`, to any place."""
-    bank = network.invert(image, STEPS, method)
     x = network.codec.encode(image)
-    plan = CapturePlan(network.layers, bank.trajectory.sigmas, PRECISIONS[precision])
-    with FeatureRecorder(plan, [1], lambda group: new_writer(plan, x.shape[2:])) as recorder:
+    plan = CapturePlan(network.layers, schedule(STEPS), PRECISIONS[precision])
+    with contextlib.closing(FeatureRecorder(plan, [1], lambda group: new_writer(plan, x.shape[2:]))) as recorder:
         way = method(network.denoiser([CapturePatch(recorder)]), x, plan.sigmas.to(x.device))
-        return recorder.publish(way, bank.model)[0]
+        return recorder.publish(way, ModelFingerprint("demo", "eps", 64, 64, 7))[0]
 
 
 def assert_alike(there, here):
@@ -84,35 +96,41 @@ def test_tensors_of_two_devices_do_not_meet():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_gives_the_picture_of_the_cpu(here, there, name):
-    near = [here.invert(picture(seed), STEPS) for seed in (1, 2)]
+def test_every_method_gives_the_picture_of_the_cpu(here, there, near, far, name):
     with OtherDevice():
-        far = [there.invert(picture(seed), STEPS) for seed in (1, 2)]
         result = styled(there, *far, name)
     assert_alike(result, styled(here, *near, name))
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_features_come_back_from_wherever_they_are(here, there, new_writer, precision, tmp_path):
-    """A style of another size, read between two steps, in part; and once more from a saved file."""
+@pytest.mark.parametrize(
+    ("place", "precision"), [("memory of the device", "int8"), ("memory of the host", "fp16"), ("disk", "int8")]
+)
+def test_features_come_back_from_wherever_they_are(here, there, place, precision, tmp_path):
+    """A style of another size, in part; and once more from a saved file."""
     pictures = picture(1), picture(2, 48)
-    settings = {"strength": 0.5, "lookup": "interpolate"}
-    kept = [inverted(here, image, lambda *_: MemoryWriter(), precision, FixedPoint(1)) for image in pictures]
-    expected = styled(here, *kept, **settings)
+    expected = styled(here, *(inverted(here, image, lambda *_: MemoryWriter(), precision) for image in pictures), strength=0.5)
+
+    def new_writer(plan, size):
+        return PLACES[place](plan, size, tmp_path)
+
     with OtherDevice():
-        banks = [inverted(there, image.to(OTHER), new_writer, precision, FixedPoint(1)) for image in pictures]
-        assert_alike(styled(there, *banks, **settings), expected)
+        banks = [inverted(there, image.to(OTHER), new_writer, precision) for image in pictures]
+        assert_alike(styled(there, *banks, strength=0.5), expected)
         for number, bank in enumerate(banks):
             save_bank(bank, tmp_path / f"{number}.safetensors")
         read = [load_bank(tmp_path / f"{number}.safetensors") for number in range(2)]
-        assert_alike(styled(there, *read, **settings), expected)
+        assert_alike(styled(there, *read, strength=0.5), expected)
 
 
-def test_colors_are_kept_there():
-    images = picture(1), picture(2, 48)
+def test_regions_are_mixed_there(here, there, near, far):
+    """Masks stay on the CPU until a layer needs them."""
+    mask = torch.zeros(1, SIZE, SIZE)
+    mask[:, :, : SIZE // 3] = 1
+    ((rule, _),) = parts_of("MagicStyle")
+    regions = Regions((Region(rule, weight=mask), Region(rule, weight=0.5)))
+    expected = here.stylize(near[0], [here.patch(regions, *near)], near[1])
     with OtherDevice():
-        result = keep_colors(*(image.to(OTHER) for image in images), 0.7)
-    assert_alike(result, keep_colors(*images, 0.7))
+        assert_alike(there.stylize(far[0], [there.patch(regions, *far)], far[1]), expected)
 
 
 class Fixed:

@@ -4,7 +4,7 @@ Differences, which any good weights show, and bands, which hold for these. `dev.
 pairs, with intervals.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
@@ -18,7 +18,9 @@ from truth.measures import color_distance, gradient_ssim, patch_distance, psnr, 
 from truth.methods import (
     BETAS,
     DEFAULT,
+    LOOKS,
     PAPER,
+    PUBLISHED,
     STARTS,
     STORED,
     STYLEID,
@@ -26,22 +28,21 @@ from truth.methods import (
     at_strength,
     at_style_strength,
     gentle,
+    rule_of,
 )
 from truth.pairs import Pair, pairs
 from truth.study import Values
 from demo.render.fields import Field
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.bank.bank import FeatureBank
 from magicstyle_core.sampling.color import transport
 from magicstyle_core.sampling.ddim import FixedPoint, sample
-from magicstyle_core.fusion.ffa import FeatureFusion
 
 pytestmark = pytest.mark.slow  # 40 s of one core
 
 SIZE, PAIRS, STEPS = 64, 12, 20
 GROUP = 4  # pairs; gates that need no more than a few pictures take one group
-PLAIN = Setting(color="none")
-PEER = Setting(STYLEID, "adain")
+PLAIN = Setting(look=LOOKS["none"])
+PEER = Setting(STYLEID, LOOKS["adain"])
 STRENGTHS = (0.0, 0.5, 1.0, 1.5)
 # Means over the pairs. If weights, a default or the method change on purpose, take the new ones from the failure's
 # message.
@@ -79,7 +80,7 @@ class Group:
     def draw(self, setting: Setting, style: FeatureBank) -> list[Field]:
         """A setting's pictures with attention to any bank; colours are those of the group's style."""
         patches = setting.patches(self.network, self.content, style)
-        return pictures(self.network.stylize(self.content, patches, self.style, **setting.look))
+        return pictures(self.network.stylize(self.content, patches, self.style, setting.look))
 
     def values(self, images: list[Field]) -> Values:
         """One number per pair of each measure; distances are to the style picture, structure is the content's."""
@@ -149,7 +150,7 @@ def test_fixed_point_inversion_returns_the_picture_and_fusion_with_oneself_is_ne
     bank = network.invert(planes([pair.content for pair in some]), STEPS, FixedPoint(1))
     plain = np.mean(decibels(network, pictures(network.stylize(bank)), some))
     assert plain >= 44  # measured 51.6
-    itself = FusionPatch(STORED, bank, bank, network.layers)
+    itself = network.patch(STORED, bank, bank)
     # measured 1.1 dB less: the last step is not fused
     assert np.mean(decibels(network, pictures(network.stylize(bank, [itself])), some)) >= plain - 2
 
@@ -193,7 +194,7 @@ def test_fusion_from_a_step_on_is_sampling_from_that_step(network, groups):
     with torch.no_grad():
         down, rest = way.sigmas.flip(0)[first:], way.residuals_down(STEPS - first)
         latent = sample(denoise, way.latents[STEPS - first], down, rest)
-        latent = transport(latent, group.style.trajectory.latents[0], setting.color_strength)
+        latent = transport(latent, group.style.trajectory.latents[0], setting.look.color_strength)
     np.testing.assert_allclose(network.codec.decode(latent).permute(0, 2, 3, 1), group.images(setting), atol=2e-3)
 
 
@@ -205,14 +206,14 @@ def test_the_gentle_dial_trades_structure_for_style(measured, groups):
 
 
 def test_texture_brings_the_styles_and_costs_structure(measured, groups):
-    without, laid = (measured(replace(DEFAULT, texture=amount), groups[-1:]) for amount in (0.0, 0.75))
+    without, laid = (measured(DEFAULT.looking(texture=amount), groups[-1:]) for amount in (0.0, 0.75))
     for measure in ("texture", "patch", "structure"):
         assert laid[measure].mean() < without[measure].mean(), measure
 
 
 def test_stored_style_queries_cost_structure(measured, groups):
     """beta mixes in the style picture's layout."""
-    along = [measured(Setting(FeatureFusion(1 - beta, beta)), groups[-1:]) for beta in BETAS]
+    along = [measured(Setting(rule_of(PUBLISHED, beta=beta)), groups[-1:]) for beta in BETAS]
     means = [float(values["structure"].mean()) for values in along]
     assert (np.diff(means) < 0).all(), means
 

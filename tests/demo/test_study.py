@@ -27,7 +27,7 @@ class BanksOnly:
         self.banks.add(bank)
         return bank
 
-    def stylize(self, content, patches, style, **look):
+    def stylize(self, content, patches, style, look):
         return torch.zeros(12, 3, 8, 8)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from graphs import csdi, error_of, ffa, keep, node
+from graphs import csdi, ddim, error_of, ffa, keep, node
 
 Link = list
 Graph = dict[str, dict]
@@ -50,7 +50,7 @@ def four(companion: Companion, place: str) -> Graph:
     graph = csdi(**companion.banks) | companion.needs | {
         "text": node("TestPrompt", seed=1, tokens=77, width=64),
         "other text": node("TestPrompt", seed=2, tokens=77, width=64),
-        "sampler": node("MagicStyle_Sampler", detail=0.0, color="none", color_strength=1.0, texture=0.0),
+        "sampler": ddim(False, False, detail=0.0, color="none"),
         "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
         "quiet": node("DisableNoise"),
     }  # fmt: skip
@@ -72,7 +72,7 @@ def _sampled(companion: Companion, place: str, with_companion: bool, fused: bool
     if with_companion and companion.model and place == "before":
         model = add("companion", companion.model(model))
     if fused:
-        model = add("ffa", {**ffa(**companion.fusion), "inputs": {**ffa(**companion.fusion)["inputs"], "model": model}})
+        model = add("ffa", ffa(model=model, **companion.fusion))
     if with_companion and companion.model and place == "after":
         model = add("companion", companion.model(model))
     positive: Link = ["text", 0]

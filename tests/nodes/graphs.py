@@ -82,6 +82,22 @@ def ddim(content=True, style=True, **changes):
     return node("MagicStyle_Sampler", **{"style_strength": 1.0, **banks, **look(**changes)})
 
 
+def custom(sampler, source="ffa", latent=("csdi", 2), cfg=1.0):
+    """The host's SamplerCustom on the banks' schedule and noise, told what our nodes are that are told nothing; keeps
+    "custom"."""
+    return {
+        "text": node("TestPrompt", seed=1, tokens=77, width=64),
+        "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
+        "sampler": sampler,
+        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
+        "custom": node(
+            "SamplerCustom", model=[source, 0], add_noise=False, noise_seed=3, cfg=cfg, positive=["zero", 0],
+            negative=["zero", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=list(latent),
+        ),
+        "keep custom": keep(["custom", 0], "custom"),
+    }  # fmt: skip
+
+
 def full(ffa_changes=None, fff_changes=None, **csdi_changes):
     """The whole graph: keeps "content", "result" and "plain" (the portrait sampled without style)."""
     fff_changes = fff_changes or {}

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import FFA, FFF, INVERSION, error_of, keep, latent, node
+from graphs import FFA, FFF, INVERSION, SAMPLER, error_of, keep, latent, look, node
 from thin_models import fill, fill_unet
 
 import comfy.sd
@@ -61,7 +61,7 @@ def test_stock_loader_to_stylized_latent_and_picture(run, host, layout, caplog):
         ),
         "ffa": node("MagicStyle_FFA", model=["load", 0], **bank, style_bank=["csdi", 1], **FFA),
         "fff": node(
-            "MagicStyle_FusedSampler", model=["ffa", 0], **bank, positive=["prompt", 0], **{**FFF, "color": "none"}
+            "MagicStyle_FusedSampler", model=["ffa", 0], **bank, positive=["prompt", 0], **SAMPLER, **look(color="none")
         ),
         "plain": node("MagicStyle_FusedSampler", model=["load", 0], **bank, positive=["prompt", 0], **FFF),
         "image": node("VAEDecode", samples=["fff", 0], vae=["load", 2]),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from companions import record
-from graphs import LOOK, MATCHED, error_of, ffa, fff, full, keep, model, node
+from graphs import MATCHED, custom, ddim, error_of, ffa, fff, full, keep, model, node
 from in_process import Executor
 from thin_models import build
 
@@ -12,42 +12,18 @@ import comfy.model_management
 EXACT = 1e-4
 
 
-def zero_prompt():
-    """What the pack's nodes use when nothing is connected, as a node."""
-    return node("ConditioningZeroOut", conditioning=["text", 0])
-
-
-def stock(sampler, latent=("csdi", 2), source="ffa"):
-    """The fused picture by SamplerCustom."""
-    return full() | {
-        "text": node("TestPrompt", seed=1, tokens=77, width=64),
-        "zero": zero_prompt(),
-        "sampler": sampler,
-        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
-        "custom": node(
-            "SamplerCustom", model=[source, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["zero", 0],
-            negative=["zero", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=list(latent),
-        ),
-        "keep custom": keep(["custom", 0], "custom"),
-    }  # fmt: skip
-
-
 def test_our_parts_in_the_stock_sampler_give_the_fused_sampler(run):
-    sampler = node("MagicStyle_Sampler", content_bank=["csdi", 0], style_bank=["csdi", 1], **LOOK)
-    kept = run(stock(sampler))
+    kept = run(full() | custom(ddim()))
     assert error_of(kept["custom"], kept["result"]) < EXACT
 
 
 def test_euler_without_detail_and_colour_is_the_fused_sampler(run):
-    graph = stock(node("KSamplerSelect", sampler_name="euler"))
-    graph["fff"]["inputs"] |= {"detail": 0.0, "color": "none"}
-    kept = run(graph)
+    kept = run(full(fff_changes={"detail": 0.0, "color": "none"}) | custom(node("KSamplerSelect", sampler_name="euler")))
     assert error_of(kept["custom"], kept["result"]) < EXACT
 
 
 def test_advanced_sampler_with_our_parts(run):
-    graph = stock(node("MagicStyle_Sampler", content_bank=["csdi", 0], style_bank=["csdi", 1], **LOOK))
-    graph |= {
+    graph = full() | custom(ddim()) | {
         "quiet": node("DisableNoise"),
         "guider": node("BasicGuider", model=["ffa", 0], conditioning=["zero", 0]),
         "custom": node(
@@ -68,7 +44,7 @@ def test_another_checkpoint_of_the_same_kind_is_told_apart(run):
 
 def test_what_is_patched_onto_a_model_does_not_change_who_it_is(pack):
     """The fingerprint is that of the weights as loaded: with a LoRA or a merge, before, during and after its use."""
-    models, plain = pack("nodes.models"), build()
+    models, plain = pack("nodes.host.models"), build()
     merged = plain.clone()
     changes = {key: ("diff", (torch.ones_like(value),)) for key, value in plain.model_state_dict().items()}
     assert set(merged.add_patches(changes, 0.5)) == set(changes)

@@ -1,16 +1,15 @@
 """Load Demo Model: the pack's own weights and codec through stock nodes."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
-from graphs import FFA, FFF, INVERSION, LOOK, error_of, keep, node
+from graphs import FFA, FFF, INVERSION, MATCHED, SAMPLER, error_of, fusion, keep, look, node
 from PIL import Image
 
 from demo.network import DEMO, Network
-from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.sampling.fff import Look
 
 TILES = {"tile_size": 64, "overlap": 0, "temporal_size": 64, "temporal_overlap": 8}
 KEPT = ("scale content", "scale style", "content", "plain", "fff", "image", "codec")
@@ -23,9 +22,8 @@ def _pictures(host):
         (host / "input" / picture.name).write_bytes(picture.read_bytes())
 
 
-def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fusion=FFA, look=LOOK, **inversion):
+def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fused=FFA, sampling=FFF, **inversion):
     """The demo graph at another size, from LoadImage to VAE Decode."""
-    sampling = {**FFF, **look}
     graph = {"demo": node("MagicStyle_DemoModel")}
     for name, picture in (("content", content), ("style", style)):
         graph[f"load {name}"] = node("LoadImage", image=picture)
@@ -39,7 +37,7 @@ def demo(size=64, content=PORTRAITS[0], style=PORTRAITS[1], fusion=FFA, look=LOO
             "MagicStyle_CSDI", model=["demo", 0], content=["content", 0], style=["style", 0],
             **{**INVERSION, **inversion},
         ),
-        "ffa": node("MagicStyle_FFA", model=["demo", 0], **bank, style_bank=["csdi", 1], **fusion),
+        "ffa": node("MagicStyle_FFA", model=["demo", 0], **bank, style_bank=["csdi", 1], **fused),
         "fff": node("MagicStyle_FusedSampler", model=["ffa", 0], **bank, style_bank=["csdi", 1], **sampling),
         "plain": node("MagicStyle_FusedSampler", model=["demo", 0], **bank, **sampling),
         "image": node("VAEDecode", samples=["fff", 0], vae=["demo", 1]),
@@ -59,17 +57,20 @@ def test_the_demo_graph_from_picture_to_picture(run):
 
 
 @pytest.mark.parametrize(
-    ("rule", "color", "texture"),
-    [(FeatureFusion(), "adain", 0.0), (FeatureFusion(0.6, 0.4, queries="matched"), "match", 0.75)],
+    ("rule", "dials", "changes"),
+    [
+        (FeatureFusion(), {}, {}),
+        (FeatureFusion(0.6, 0.4, queries="matched"), MATCHED, {"color": "match", "texture": 0.75}),
+    ],
     ids=["paper", "default"],
 )
-def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, color, texture):
+def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, dials, changes):
     """What the truth benchmark measures without ComfyUI is what people get in it."""
-    kept = run(demo(fusion={**FFA, **asdict(rule)}, look={"color": color, "texture": texture}))
+    kept = run(demo(fused=fusion(**dials), sampling=look(**SAMPLER, **changes)))
     network = Network.load(DEMO)
     portrait, picture = (kept[f"scale {name}"].movedim(-1, 1) for name in ("content", "style"))
     content, style = network.invert(portrait, INVERSION["steps"]), network.invert(picture, INVERSION["steps"])
-    image = network.stylize(content, [FusionPatch(rule, content, style, network.layers)], style, color, texture=texture)
+    image = network.stylize(content, [network.patch(rule, content, style)], style, Look(**{"color": "adain", "texture": 0.0, **changes}))
     assert float((image.movedim(1, -1) - kept["image"]).abs().max()) < 2e-3
 
 

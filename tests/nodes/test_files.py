@@ -14,8 +14,8 @@ from in_process import Executor
 import folder_paths
 
 FOLDER = "magicstyle_banks"
-STORAGE = ("cpu", "disk", "live")
-PRECISION = ("fp16", "bf16", "fp32", "int8")
+STORAGE = ("cpu", "disk", "recompute")
+PRECISION = ("fp16", "fp32", "int8")
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ def test_one_batch_equals_two_inversions(run):
     together, alone = kept["together"], kept["alone"]
     assert torch.allclose(together.trajectory.latents, alone.trajectory.latents, atol=1e-4)
     for layer in alone.layers:
-        like = torch.zeros(())
-        assert torch.allclose(together.get(2, layer.key, like).hidden, alone.get(2, layer.key, like).hidden, atol=1e-3)
+        one, other = (bank.store.at(2)[layer.key].unpack(torch.zeros(())) for bank in (together, alone))
+        assert torch.allclose(one.hidden, other.hidden, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_banks_in_half_precision_change_little(run):
     assert 0 < error_of(run(full(precision="fp16"))["result"], full_precision) < 2e-3  # measured 1e-4
 
 
-def test_a_second_run_is_cached_and_a_new_alpha_does_not_invert_again(executor):
+def test_a_second_run_is_cached_and_a_new_beta_does_not_invert_again(executor):
     executor.run(full())
     executor.run(full())
     assert "csdi" in executor.cached()

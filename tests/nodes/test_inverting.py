@@ -37,7 +37,7 @@ def test_inversion_refuses_merged_and_tiled_tokens(run, name, companion):
     record("Nodes", name, "inverting", "refused", f'"{message}"')
 
 
-@pytest.mark.parametrize("storage", ["cpu", "disk", "live"])
+@pytest.mark.parametrize("storage", ["cpu", "disk", "recompute"])
 def test_inversion_refuses_to_leave_out_evaluations(run, storage):
     message = "leaves out evaluations"
     with pytest.raises(AssertionError, match=message):
@@ -45,7 +45,7 @@ def test_inversion_refuses_to_leave_out_evaluations(run, storage):
     record("Nodes", f"EasyCache, storage {storage}", "inverting", "refused", f'"{message}"')
 
 
-@pytest.mark.parametrize("storage", ["cpu", "live", "disk"])
+@pytest.mark.parametrize("storage", ["cpu", "recompute", "disk"])
 def test_another_resolution_of_the_network(run, storage):
     """Deep Shrink: its features fit where room is made as they come, not in a file laid out before."""
     name, kind, inputs = ON_BOTH[2]

@@ -1,5 +1,6 @@
 """Keep Colors in the executor: batches, sizes, channels, and what is refused."""
 
+import kornia.color
 import numpy as np
 import pytest
 import torch
@@ -50,6 +51,16 @@ def test_one_portrait_serves_several_pictures_and_several_go_one_by_one(run):
     each = run(graph(image={"batch": 3}, content={"batch": 3}))
     assert torch.equal(each["colors"][:1], shared[:1])
     assert not torch.equal(each["colors"][1:], shared[1:])
+
+
+@pytest.mark.parametrize("portraits", [1, 5])
+def test_a_batch_needs_the_memory_of_one_picture_beside_what_goes_in_and_out(run, monkeypatch, portraits):
+    """Every colour space is entered picture by picture."""
+    sizes, original = [], kornia.color.rgb_to_lab
+    monkeypatch.setattr(kornia.color, "rgb_to_lab", lambda image: sizes.append(len(image)) or original(image))
+    colors = run(graph(image={"batch": 5}, content={"batch": portraits}))["colors"]
+    assert colors.shape[0] == 5
+    assert sizes == [1] * 10
 
 
 def test_transparency_stays_and_grey_takes_colour(run):

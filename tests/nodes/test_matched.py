@@ -2,16 +2,24 @@
 
 import pytest
 import torch
-from graphs import FFA, FFF, INVERSION, MATCHED, csdi, error_of, fff, full, keep, node
+from graphs import INVERSION, MATCHED, SAMPLER, csdi, custom, ddim, error_of, fff, full, fusion, keep
 
 import nodes
+from comfy_api.latest import io
 
 LIKE = 1e-2  # of the style's own moments; the floor under the covariance is 1e-4 of it
 
 
 def defaults(name):
-    schema = nodes.NODE_CLASS_MAPPINGS[name].define_schema()
-    return {field.id: field.default for field in schema.inputs if getattr(field, "default", None) is not None}
+    """A node's inputs as they are when nobody touches them."""
+    found = {}
+    for field in nodes.NODE_CLASS_MAPPINGS[name].define_schema().inputs:
+        if isinstance(field, io.DynamicCombo.Input):
+            first = field.options[0]
+            found |= {field.id: first.key} | {f"{field.id}.{dial.id}": dial.default for dial in first.inputs}
+        elif getattr(field, "default", None) is not None:
+            found[field.id] = field.default
+    return found
 
 
 def matched(style=None, content=None, ffa_changes=None, **fff_changes):
@@ -19,20 +27,24 @@ def matched(style=None, content=None, ffa_changes=None, **fff_changes):
 
 
 def test_defaults_of_the_nodes():
-    assert defaults("MagicStyle_FFA") == {**FFA, **MATCHED, "between_steps": "nearest"}
-    look = {"detail": 1.0, "color": "match", "color_strength": 1.0, "texture": 0.75}
-    assert defaults("MagicStyle_Sampler") == look
-    assert defaults("MagicStyle_FusedSampler") == {**FFF, **look, "style_strength": 1.0}
+    assert defaults("MagicStyle_FFA") == fusion("MagicStyle", beta=0.4, temperature=1.0)
+    assert defaults("MagicStyle_Sampler") == {"style_strength": 1.0, "look": "as the method"}
+    assert defaults("MagicStyle_FusedSampler") == {**SAMPLER, "look": "as the method"}
     inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16", "storage": "auto"}
     inversion |= {"keep_every": 1, "start_percent": 0.0, "end_percent": 0.99}
     assert defaults("MagicStyle_Invert") == inversion
     assert defaults("MagicStyle_CSDI") == {**inversion, "keep_content": True}
 
 
-def test_options_begin_with_the_default():
-    schema = nodes.NODE_CLASS_MAPPINGS["MagicStyle_FFA"].define_schema()
-    (queries,) = (field for field in schema.inputs if field.id == "queries")
-    assert queries.options == ["matched", "stored", "live"]
+def test_a_look_of_ones_own_begins_as_the_packs_own_method_does():
+    """And in the sweep without pieces, which would hide what attention does."""
+    own = {"color": "match", "color_strength": 1.0, "detail": 1.0, "texture": 0.75, "start_step": 0}
+    for name in ("MagicStyle_Sampler", "MagicStyle_FusedSampler"):
+        (look,) = (f for f in nodes.NODE_CLASS_MAPPINGS[name].define_schema().inputs if f.id == "look")
+        assert [option.key for option in look.options] == ["as the method", "own"]
+        assert {dial.id: dial.default for dial in look.options[1].inputs} == own
+    sweep = {name: value for name, value in defaults("MagicStyle_Sweep").items() if name.startswith("look")}
+    assert sweep == {"look": "own", **{f"look.{name}": value for name, value in {**own, "texture": 0.0}.items()}}
 
 
 def test_matched_queries_give_another_picture_than_stored(run):
@@ -104,18 +116,5 @@ def test_colour_and_texture_without_a_style_bank_are_none(run):
 
 
 def test_the_sampler_for_custom_samplers_does_what_the_fused_sampler_does(run):
-    graph = matched(color="match", texture=0.75) | {
-        "text": node("TestPrompt", seed=1, tokens=77, width=64),
-        "zero": node("ConditioningZeroOut", conditioning=["text", 0]),
-        "sampler": node(
-            "MagicStyle_Sampler", content_bank=["csdi", 0], style_bank=["csdi", 1], **defaults("MagicStyle_Sampler")
-        ),
-        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
-        "custom": node(
-            "SamplerCustom", model=["ffa", 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["zero", 0],
-            negative=["zero", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=["csdi", 2],
-        ),
-        "keep custom": keep(["custom", 0], "custom"),
-    }  # fmt: skip
-    kept = run(graph)
+    kept = run(full(MATCHED, {"look": "as the method"}) | custom(ddim(look="as the method")))
     assert error_of(kept["custom"], kept["result"]) < 1e-4

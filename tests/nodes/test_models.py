@@ -99,7 +99,7 @@ def test_what_is_not_supported_is_refused_by_name(run, name, words, monkeypatch)
 )
 def test_layers_of_the_full_layouts(pack, name, count, presets):
     """Without weights: addresses, widths and token grids as they are, and what every preset chooses."""
-    layers = pack("nodes.models").attention_layers(patcher_of(name, FULL[name], device="meta"))
+    layers = pack("nodes.host.models").attention_layers(patcher_of(name, FULL[name], device="meta"))
     selection = pack("magicstyle_core.layers").LayerSelection
     assert len(layers) == count
     assert {preset: len(selection.parse(preset, layers)) for preset in presets} == presets

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import FFA, INVERSION, csdi, ffa, fff, full, keep
+from graphs import FFA, FFF, INVERSION, csdi, error_of, ffa, fff, full, keep, node
 from in_process import Executor, Interrupter
 from thin_models import build
 
@@ -23,7 +23,10 @@ def state(model):
 
 
 def call(name, **inputs):
-    """Run a node as the executor would, outside of it."""
+    """Run a node as the executor would, outside of it: dials of a choice come inside of it."""
+    for chosen in {name.partition(".")[0] for name in inputs if "." in name}:
+        dials = [dial for dial in inputs if dial.startswith(f"{chosen}.")]
+        inputs[chosen] = {chosen: inputs[chosen], **{dial.partition(".")[2]: inputs.pop(dial) for dial in dials}}
     with torch.inference_mode():
         return nodes.NODE_CLASS_MAPPINGS[name].execute(**inputs).args
 
@@ -41,22 +44,18 @@ def latents():
 def test_a_run_leaves_nothing(model, latents):
     before, copies = state(model), [latent["samples"].clone() for latent in latents]
     content, style, _ = call("MagicStyle_CSDI", model=model, content=latents[0], style=latents[1], **INVERSION)
-    plain = call("MagicStyle_FusedSampler", model=model, content_bank=content, **look())[0]["samples"]
+    plain = call("MagicStyle_FusedSampler", model=model, content_bank=content, **FFF)[0]["samples"]
     keys, latents_before = repr(content), content.trajectory.latents.clone()
     (patched,) = call("MagicStyle_FFA", model=model, content_bank=content, style_bank=style, **FFA)
     patched_state = state(patched)
-    call("MagicStyle_FusedSampler", model=patched, content_bank=content, style_bank=style, **look())
+    call("MagicStyle_FusedSampler", model=patched, content_bank=content, style_bank=style, **FFF)
     assert state(model) == before
     assert state(patched) == patched_state
     assert repr(content) == keys
     assert torch.equal(content.trajectory.latents, latents_before)
     assert all(torch.equal(latent["samples"], copy) for latent, copy in zip(latents, copies, strict=True))
-    again = call("MagicStyle_FusedSampler", model=model, content_bank=content, **look())[0]["samples"]
+    again = call("MagicStyle_FusedSampler", model=model, content_bank=content, **FFF)[0]["samples"]
     assert torch.equal(again, plain)
-
-
-def look():
-    return {"cfg": 1.0, "detail": 1.0, "color": "adain", "color_strength": 1.0, "texture": 0.0, "start_step": 0}
 
 
 def test_a_noise_mask_is_not_used_and_not_lost(model, latents):
@@ -80,6 +79,55 @@ def test_a_cancelled_run_leaves_nothing_and_the_next_one_works(executor, monkeyp
         with pytest.raises(AssertionError, match="interrupted"):
             fresh.run(graph)
     assert torch.equal(fresh.run(graph)["result"]["samples"], whole)
+
+
+class Momentum:
+    """A node that adds a part of the last step's estimate to this one's and keeps it where nodes keep such things:
+    among the options of the run, beside FFA's and inside of the transformer's."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "run", "test"
+    seen = None  # of the test that runs: how many steps each place has known
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": {"model": ("MODEL",)}}
+
+    def run(self, model):
+        model = model.clone()
+
+        def guide(args):
+            options = args["model_options"]
+            places = (options, options["transformer_options"])
+            guided = args["uncond"] + args["cond_scale"] * (args["cond"] - args["uncond"])
+            for place in places:
+                guided = guided + 0.2 * (place["test_momentum"][-1] if "test_momentum" in place else 0)
+            for place in places:
+                place.setdefault("test_momentum", []).append(guided)
+            self.seen.append([len(place["test_momentum"]) for place in places])
+            return guided
+
+        model.set_model_sampler_cfg_function(guide)
+        return (model,)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before FFA", "after FFA"])
+def test_what_another_node_keeps_from_step_to_step_stays(run, monkeypatch, before):
+    """With our patch as without it: of strength 0 it changes no bit of such a run, and the next run begins anew."""
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "TestMomentum", Momentum)
+    monkeypatch.setattr(Momentum, "seen", [])
+    graph = csdi() | {"text": node("TestPrompt", seed=1, tokens=77, width=64)}
+    for name, strength in (("off", 0.0), ("on", 1.0)):
+        first, last = (node("TestMomentum", model=["model", 0]), ffa(name, strength=strength))
+        if not before:
+            first, last = ffa(strength=strength), node("TestMomentum", model=[name, 0])
+        graph |= {name: first, f"{name} too": last, f"{name} sampled": fff(f"{name} too", cfg=2.0, positive=["text", 0])}
+    graph |= {"alone": node("TestMomentum", model=["model", 0]), "bare": fff("model", cfg=2.0, positive=["text", 0])}
+    graph |= {"alone sampled": fff("alone", cfg=2.0, positive=["text", 0])}
+    kept = run(graph | {f"keep {name}": keep([name, 0], name) for name in ("off sampled", "on sampled", "alone sampled", "bare")})
+    assert torch.equal(kept["off sampled"]["samples"], kept["alone sampled"]["samples"])
+    assert error_of(kept["alone sampled"], kept["bare"]) > 0.1  # momentum acts
+    assert error_of(kept["on sampled"], kept["alone sampled"]) > 1e-3  # and FFA
+    assert sorted(Momentum.seen) == sorted(3 * [[step, step] for step in range(1, 5)])
 
 
 def test_a_failing_network_leaves_nothing(model, latents, monkeypatch):

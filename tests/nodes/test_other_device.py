@@ -34,15 +34,6 @@ def evaluated(monkeypatch):
     return devices
 
 
-def ruled():
-    graph = full()
-    graph["rule"] = node("MagicStyle_FusionRule", preset="StyleAligned", **{
-        "preset.style_scale": 0.8, "preset.style_weight": 2.0,
-    })  # fmt: skip
-    graph["ffa"]["inputs"]["rule"] = graph["fff"]["inputs"]["rule"] = ["rule", 0]
-    return graph
-
-
 def guided():
     """Three portraits, a prompt for each side; only positive rows are fused, by half."""
     graph = full({"rows": "positive", "strength": 0.5}, {"cfg": 5.0}, content={"batch": 3})
@@ -52,7 +43,7 @@ def guided():
 
 
 GRAPHS = {
-    **{f"storage {tier}": lambda tier=tier: full(storage=tier) for tier in ("auto", "gpu", "cpu", "disk", "live")},
+    **{f"storage {tier}": lambda tier=tier: full(storage=tier) for tier in ("auto", "gpu", "cpu", "disk", "recompute")},
     "int8": lambda: full(storage="gpu", precision="int8"),
     "fixed_point": lambda: full(method="fixed_point"),
     "three portraits, cfg 5, positive rows": guided,
@@ -60,7 +51,10 @@ GRAPHS = {
         MATCHED, {"color": "match", "texture": 1.0, "style_strength": 0.7}, style={"height": 24}
     ),
     "weighted keys": lambda: full({"keys": "content+style", "style_weight": 4.0}),
-    "a rule on both nodes": ruled,
+    "a method and its look": lambda: full(
+        {"method": "StyleAligned", "style_scale": 0.8, "style_weight": 2.0}, {"look": "as the method"}
+    ),
+    "a style reference": lambda: full({"method": "Visual Style Prompting", "content": False}),
     "SDXL": lambda: full(loader=model("SDXL")),
 }
 

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from graphs import FFF, INVERSION, csdi, ffa, fff, full, keep, latent, model, node
+from graphs import INVERSION, csdi, custom, ddim, ffa, fff, full, keep, latent, model, node
+
+import comfy.samplers
 
 
 def failure(run, graph):
@@ -57,7 +59,7 @@ def test_refuses_banks_of_two_schedules(run):
 
 
 def test_refuses_another_size_than_the_content(run):
-    graph = custom_sampler(["other", 0]) | {"other": latent(3, height=24)}
+    graph = full() | custom(ddim(), latent=("other", 0)) | {"other": latent(3, height=24)}
     message = failure(run, graph)
     assert "16x16" in message
     assert "24x16" in message
@@ -66,7 +68,7 @@ def test_refuses_another_size_than_the_content(run):
 def test_refuses_as_many_styles_as_there_are_not_portraits(run):
     for color in ("adain", "none"):
         message = failure(run, full(content={"batch": 3}, style={"batch": 2}, fff_changes={"color": color}))
-        assert "style bank holds 2 images" in message
+        assert "style bank holds 2" in message
         assert "3" in message
         assert "Give one style" in message
 
@@ -82,40 +84,44 @@ def test_refuses_a_prompt_of_another_text_encoder(run):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"alpha": 0.7}, ("alpha (0.7) and beta (0.2) must sum to 1", "Set beta to 0.3")),
-        ({"alpha": 1.2, "beta": -0.2}, ("between 0 and 1",)),
-        ({"strength": 7.0}, ("bigger than max",)),
-        ({"keys": "both"}, ("not in list",)),
+        ({"strength": 7.0}, ("bigger than max", "'strength'")),
+        ({"beta": 1.2}, ("bigger than max", "'method.beta'")),
+        ({"temperature": 0.0}, ("smaller than min", "'method.temperature'")),
+        ({"keys": "both"}, ("method.keys: 'both' not in",)),
+        ({"method": "StyleID", "gamma": -0.1, "temperature": 1.5}, ("smaller than min", "'method.gamma'")),
+        ({"method": "StyleID", "gamma": 0.5}, ("Required input is missing", "temperature")),
+        ({"method": "StyleAD"}, ("no such method", "StyleID", "Custom, joined keys")),
+        ({"method": "StyleAD", "content": False}, ("no such method", "StyleID")),
+        ({"method": ["csdi", 0]}, ("no such method",)),
     ],
     ids=str,
 )
-def test_wrong_widgets_are_marked_before_the_run(run, changes, words):
+def test_wrong_methods_and_dials_are_marked_before_the_run(run, monkeypatch, changes, words):
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *args, **kwargs: pytest.fail("something ran"))
     message = failure(run, full(ffa_changes=changes))
+    assert "'ffa': {'errors'" in message
     for word in words:
         assert word in message
 
 
-def test_linked_widgets_are_checked_when_they_arrive(run, pack):
-    with pytest.raises(ValueError, match="must sum to 1"):
-        pack("magicstyle_core.fusion.ffa").FeatureFusion(0.7, 0.2)
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"start_step": -1}, ("smaller than min", "'look.start_step'")),
+        ({"color": "blue"}, ("look.color: 'blue' not in",)),
+        ({"texture": 2.0}, ("bigger than max", "'look.texture'")),
+        ({"style_strength": -0.5}, ("smaller than min", "'style_strength'")),
+    ],
+    ids=str,
+)
+def test_wrong_looks_are_marked_before_the_run(run, monkeypatch, changes, words):
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *args, **kwargs: pytest.fail("something ran"))
+    message = failure(run, full(fff_changes=changes))
+    assert "'fff': {'errors'" in message
+    for word in words:
+        assert word in message
 
 
 def test_the_host_goes_on_after_an_error(run):
     failure(run, full(layers="left knee"))
     assert torch.isfinite(run(full())["result"]["samples"]).all()
-
-
-def custom_sampler(latent_link):
-    return full() | {
-        "text": node("TestPrompt", seed=1, tokens=77, width=64),
-        "sampler": node(
-            "MagicStyle_Sampler", **{k: FFF[k] for k in ("detail", "color", "color_strength", "texture")},
-            content_bank=["csdi", 0], style_bank=["csdi", 1],
-        ),
-        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
-        "custom": node(
-            "SamplerCustom", model=["ffa", 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["text", 0],
-            negative=["text", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=latent_link,
-        ),
-        "keep custom": keep(["custom", 0], "custom"),
-    }  # fmt: skip

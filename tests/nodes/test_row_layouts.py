@@ -4,7 +4,7 @@ import pytest
 import torch
 from comfyui_version import __version__
 from companions import record
-from graphs import error_of, full, keep, node
+from graphs import ddim, error_of, full, keep, node
 
 import comfy.model_management
 import nodes
@@ -49,7 +49,7 @@ class Spy:
 
         def after(n, context, value, extra_options):
             if extra_options["block"] == ("input", 1):
-                count, stack = len(rows["before"]), extra_options["magicstyle_forward"]._stack
+                count, stack = len(rows["before"]), extra_options["magicstyle_pass"].pending._stack
                 if stack is None:
                     fused = [n is not rows["before"]] * count
                 else:
@@ -140,7 +140,7 @@ def with_guider(guider, source="ffa", **more):
     graph = layout() | more | {
         "guider": guider,
         "quiet": node("DisableNoise"),
-        "sampler": node("MagicStyle_Sampler", detail=0.0, color="none", color_strength=1.0, texture=0.0),
+        "sampler": ddim(False, False, detail=0.0, color="none"),
         "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
         "sampled": node(
             "SamplerCustomAdvanced", noise=["quiet", 0], guider=["guider", 0], sampler=["sampler", 0],

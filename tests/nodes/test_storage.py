@@ -4,7 +4,7 @@ import gc
 
 import pytest
 import torch
-from graphs import INVERSION, csdi, ffa, fff, full, keep, latent, node
+from graphs import INVERSION, MATCHED, csdi, ffa, fff, full, keep, latent, node
 from in_process import Executor
 
 import comfy.model_base
@@ -31,18 +31,18 @@ def test_every_place_gives_the_same_picture(picture, storage):
     assert torch.equal(result(storage=storage), picture)
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
 @pytest.mark.parametrize("storage", ["cpu", "disk"])
 def test_small_numbers_change_the_picture_a_little(picture, storage, precision):
     error = float((result(storage=storage, precision=precision) - picture).norm() / picture.norm())
-    assert 0 < error < {"fp16": 1e-4, "bf16": 1e-3, "int8": 3e-3}[precision]  # measured 1.4e-5, 1.1e-4, 4.2e-4
+    assert 0 < error < {"fp16": 1e-4, "int8": 3e-3}[precision]  # measured 1.4e-5, 4.2e-4
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"ffa_changes": {"alpha": 0.6, "beta": 0.4, "queries": "matched"}},
+        {"ffa_changes": MATCHED},
         {"fff_changes": {"cfg": 3.0}},
         {"content": {"batch": 3}},
         {"style": {"height": 24, "width": 8}},
@@ -50,14 +50,14 @@ def test_small_numbers_change_the_picture_a_little(picture, storage, precision):
     ],
     ids=["default", "matched", "cfg 3", "three portraits", "style of another size", "strength and window"],
 )
-def test_live_gives_the_picture_of_a_stored_bank(host, changes):
-    stored, live = result(**changes), result(**changes, storage="live")
-    assert float((live - stored).norm() / stored.norm()) < 1e-5
+def test_recomputing_gives_the_picture_of_a_stored_bank(host, changes):
+    stored, again = result(**changes), result(**changes, storage="recompute")
+    assert float((again - stored).norm() / stored.norm()) < 1e-5
 
 
-def test_live_banks_share_a_run_with_stored_ones(picture):
+def test_recomputed_banks_share_a_run_with_stored_ones(picture):
     """A style that is kept beside a portrait that is not."""
-    graph = full(storage="live") | {
+    graph = full(storage="recompute") | {
         "alone": node("MagicStyle_Invert", model=["model", 0], latent=["style", 0], **INVERSION)
     }
     for user in ("ffa", "fff"):
@@ -66,20 +66,20 @@ def test_live_banks_share_a_run_with_stored_ones(picture):
     assert float((mixed - picture).norm() / picture.norm()) < 1e-5
 
 
-def test_live_banks_are_told_what_they_were_told_at_inversion(host):
+def test_recomputed_banks_are_told_what_they_were_told_at_inversion(host):
     def graph(storage):
         made = full(storage=storage, end_percent=1.0) | {"told": node("TestPrompt", seed=8, tokens=77, width=64)}
         made["csdi"]["inputs"]["conditioning"] = ["told", 0]
         return Executor().run(made)["result"]["samples"]
 
-    stored, live = graph("cpu"), graph("live")
-    assert float((live - stored).norm() / stored.norm()) < 1e-5
-    untold = result(storage="live", end_percent=1.0)
-    assert float((live - untold).norm() / untold.norm()) > 1e-4
+    stored, again = graph("cpu"), graph("recompute")
+    assert float((again - stored).norm() / stored.norm()) < 1e-5
+    untold = result(storage="recompute", end_percent=1.0)
+    assert float((again - untold).norm() / untold.norm()) > 1e-4
 
 
-def test_a_live_bank_refuses_more_than_a_prompt(host):
-    graph = csdi(storage="live") | {
+def test_a_recomputed_bank_refuses_more_than_a_prompt(host):
+    graph = csdi(storage="recompute") | {
         "told": node("TestPrompt", seed=8, tokens=77, width=64),
         "two": node("ConditioningCombine", conditioning_1=["told", 0], conditioning_2=["told", 0]),
         "keep": keep(["csdi", 0], "bank"),
@@ -108,7 +108,7 @@ class Evaluations:
 
 
 def test_what_a_picture_costs_in_evaluations(host, monkeypatch):
-    """N = 4: 3N + 2 images from scratch, 2N + 1 with the style at hand, N to turn alpha; live 3N on the way back."""
+    """N = 4: 3N + 2 images from scratch, 2N + 1 with the style at hand, N to turn beta; recomputed 3N on the way back."""
     count, executor = Evaluations(monkeypatch), Executor()
     style = {
         "model": node("TestModel", layout="SD15", seed=0, v_prediction=False),
@@ -116,28 +116,27 @@ def test_what_a_picture_costs_in_evaluations(host, monkeypatch):
         "style bank": node("MagicStyle_Invert", model=["model", 0], latent=["style", 0], **INVERSION),
     }
 
-    def portrait(seed, alpha):
+    def portrait(seed, beta):
         bank = {"content_bank": ["bank", 0], "style_bank": ["style bank", 0]}
-        fusion = {**ffa()["inputs"], **bank, "alpha": alpha, "beta": 1 - alpha}
         return style | {
             "content": latent(seed),
             "bank": node("MagicStyle_Invert", model=["model", 0], latent=["content", 0], **INVERSION),
-            "ffa": node("MagicStyle_FFA", **fusion),
-            "fff": node("MagicStyle_FusedSampler", **{**fff("ffa")["inputs"], **bank}),
+            "ffa": ffa(**bank, beta=beta),
+            "fff": fff("ffa", **bank),
             "keep": keep(["fff", 0], "result"),
         }
 
     executor.run(full())
     assert sum(count.take()) == 3 * 4 + 2 + 4  # and 4 without style
     fresh = Executor()
-    fresh.run(portrait(1, 0.8))
+    fresh.run(portrait(1, 0.2))
     assert sum(count.take()) == 3 * 4 + 2
-    fresh.run(portrait(3, 0.8))
+    fresh.run(portrait(3, 0.2))
     assert sum(count.take()) == 2 * 4 + 1
     fresh.run(portrait(3, 0.5))
     assert sum(count.take()) == 4
-    live = csdi(storage="live", end_percent=1.0) | {"ffa": ffa(), "fff": fff("ffa"), "keep": keep(["fff", 0], "x")}
-    Executor().run(live)
+    again = csdi(storage="recompute", end_percent=1.0) | {"ffa": ffa(), "fff": fff("ffa"), "keep": keep(["fff", 0], "x")}
+    Executor().run(again)
     batches = count.take()
     assert sum(batches) == 2 * (4 + 1) + 3 * 4
     assert batches[-2:] == [2, 1]  # both pictures in one evaluation, then the running one
@@ -182,7 +181,7 @@ def test_no_room_is_refused_before_anything_is_kept(host, monkeypatch):
     with pytest.raises(AssertionError) as error:
         Executor().run(full(storage="cpu"))
     message = str(error.value)
-    settings = ("precision int8 (", "keep_every 3 (", "layers 'output.", "storage live")
+    settings = ("precision int8 (", "keep_every 3 (", "layers 'output.", "storage recompute")
     for part in ("needs 0.9 MB", "0.1 MB (RAM)", *settings):
         assert part in message
     assert count.take() == []
@@ -198,7 +197,7 @@ def test_no_room_on_disk_is_refused(host, monkeypatch):
 
 
 def test_a_content_that_nothing_reads_need_not_be_kept(host):
-    live = {"queries": "live", "alpha": 0.0, "beta": 1.0}
+    live = {"queries": "live", "beta": 1.0}
     whole = Executor().run(full(ffa_changes=live) | {"bank": keep(["csdi", 0], "bank")})
     partly = Executor().run(full(ffa_changes=live, keep_content=False) | {"bank": keep(["csdi", 0], "bank")})
     assert torch.equal(whole["result"]["samples"], partly["result"]["samples"])
@@ -223,7 +222,7 @@ class FakeTransfer:
 @pytest.fixture
 def fetching(pack, monkeypatch):
     """Runs fetch features ahead, as they do with CUDA; the prefetchers made."""
-    running = pack("nodes.running")
+    running = pack("nodes.host.running")
     made = []
     original = running.Run.__init__
 
@@ -281,7 +280,7 @@ def test_out_of_memory_without_fetched_features_is_the_hosts_own_error(host, mon
 
 
 def test_pinned_memory_is_given_back(pack, monkeypatch):
-    memory = pack("nodes.memory")
+    memory = pack("nodes.host.memory")
     pinned = {}
     host = comfy.model_management
     monkeypatch.setattr(host, "pin_memory", lambda memory: pinned.setdefault(memory.data_ptr(), True), raising=False)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from graphs import FFF, MATCHED, error_of, ffa, fff, full, keep
+from graphs import MATCHED, ddim, error_of, ffa, fff, full, keep, node
 
-LOOK = {**FFF, "color": "match", "texture": 0.75}
+LOOK = {"color": "match", "texture": 0.75}
 TO_ROUNDING = 1e-4
 
 
@@ -45,7 +45,7 @@ def test_every_patch_is_dialed_and_the_model_is_not(run):
     assert error_of(kept["again"], kept["content"]) > 0.05
 
 
-@pytest.mark.parametrize("changes", [{"storage": "live"}, {"storage": "disk"}])
+@pytest.mark.parametrize("changes", [{"storage": "recompute"}, {"storage": "disk"}])
 def test_at_zero_features_are_not_even_read(run, changes):
     kept = run(dialed(0.0, **changes))
     assert error_of(kept["result"], kept["content"]) < TO_ROUNDING

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import FFF, MATCHED, csdi, ffa, fff, full, keep, node
+from graphs import MATCHED, csdi, ffa, fff, full, keep, look, node
 from in_process import Executor, Interrupter
 
 import comfy.model_base
@@ -10,7 +10,7 @@ import comfy.samplers
 import comfy.utils
 import nodes
 
-LOOK = {**FFF, "color": "match", "texture": 0.0}
+LOOK = {"color": "match", "texture": 0.0}
 
 
 class TestVAE:
@@ -40,7 +40,8 @@ def sweep(settings, source="model", graph=None, **changes):
     return (graph or csdi()) | {
         "vae": node("TestVAE"),
         "sweep": node(
-            "MagicStyle_Sweep", model=[source, 0], vae=["vae", 0], **banks, settings=settings, **{**LOOK, **changes}
+            "MagicStyle_Sweep", model=[source, 0], vae=["vae", 0], **banks, settings=settings,
+            **look(**{"cfg": 1.0, **LOOK, **changes}),
         ),
         "keep images": keep(["sweep", 0], "images"),
         "keep grid": keep(["sweep", 1], "grid"),
@@ -54,15 +55,29 @@ def sweep(settings, source="model", graph=None, **changes):
         ("beta=0.4", MATCHED),
         ("alpha=0.6 queries=matched # with a label", MATCHED),
         ("queries=live alpha=0.75 temperature=1.5 strength=0.5 layers=decoder",
-         {"alpha": 0.75, "beta": 0.25, "queries": "live", "temperature": 1.5, "strength": 0.5, "layers": "decoder"}),
-        ("styleid: gamma=0.5", {"alpha": 0.5, "beta": 0.5, "queries": "live", "temperature": 1.5,
-                                "layers": "high-res decoder"}),
+         {"beta": 0.25, "queries": "live", "temperature": 1.5, "strength": 0.5, "layers": "decoder"}),
+        ("styleid: gamma=0.5", {"method": "StyleID", "gamma": 0.5, "temperature": 1.5}),
+        ("ZePo: end_percent=0.5 strength 0.5",
+         {"method": "ZePo", "mix": 1.0, "style_scale": 1.2, "end_percent": 0.5, "strength": 0.5}),
+        ("keys=live+style style_weight=4", {**MATCHED, "keys": "live+style", "style_weight": 4.0}),
     ],
 )  # fmt: skip
 def test_a_line_is_the_graph_of_ffa_and_fused_sampler(run, line, changes):
     one = {"one": ffa(**changes), "sampled": fff("one", **LOOK), "keep one": keep(["sampled", 0], "one")}
     kept = run(sweep(line) | one)
     assert torch.equal(kept["images"], TestVAE().decode(kept["one"]["samples"]))
+
+
+def test_pictures_may_start_and_end_as_each_method_does(run):
+    """ZePo skips half of the way and leaves colours; MagicStyle matches them."""
+    methods = {"ZePo": {"mix": 1.0, "style_scale": 1.2}, "MagicStyle": {"beta": 0.4, "temperature": 1.0}}
+    graph = sweep("\n".join(methods), look="as the method")
+    for name, dials in methods.items():
+        graph |= {name: ffa(method=name, **dials), f"{name} sampled": fff(name, look="as the method")}
+        graph[f"keep {name}"] = keep([f"{name} sampled", 0], name)
+    kept = run(graph)
+    for image, name in zip(kept["images"], methods, strict=True):
+        assert torch.equal(image[None], TestVAE().decode(kept[name]["samples"]))
 
 
 def test_standard_attention_is_the_sampler_without_ffa(run):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from companions import LEAST, record
-from graphs import csdi, error_of, ffa, keep, node
+from graphs import csdi, custom, ddim, error_of, ffa, keep, node
 
 import nodes
 
@@ -26,21 +26,17 @@ def sampled(portraits=LATENTS, models=("ffa", "windowed", "model"), windows=None
     graph = csdi(content={"batch": portraits}, **inversion) | {
         "ffa": ffa(),
         "windowed": windowed("ffa", **(windows or {})),
-        "text": node("TestPrompt", seed=1, tokens=77, width=64),
         "many": node("RepeatLatentBatch", samples=["csdi", 2], amount=LATENTS // portraits),
-        "sampler": node("MagicStyle_Sampler", detail=0.0, color="none", color_strength=1.0, texture=0.0),
-        "sigmas": node("MagicStyle_Sigmas", bank=["csdi", 0]),
     }
     for name in models:
-        graph[f"sampled {name}"] = node(
-            "SamplerCustom", model=[name, 0], add_noise=False, noise_seed=0, cfg=1.0, positive=["text", 0],
-            negative=["text", 0], sampler=["sampler", 0], sigmas=["sigmas", 0], latent_image=["many", 0],
-        )  # fmt: skip
-        graph[f"keep {name}"] = keep([f"sampled {name}", 0], name)
+        stock = custom(ddim(False, False, detail=0.0, color="none"), name, ("many", 0))
+        graph |= {f"sampled {name}": stock.pop("custom"), f"keep {name}": keep([f"sampled {name}", 0], name)}
+        del stock["keep custom"]
+        graph |= stock
     return graph
 
 
-@pytest.mark.parametrize("storage", ["cpu", "live"])
+@pytest.mark.parametrize("storage", ["cpu", "recompute"])
 @pytest.mark.parametrize("anchored", [False, True], ids=["", "with a frame before each window"])
 @pytest.mark.parametrize("portraits", [1, LATENTS])
 def test_windows_give_what_the_whole_batch_gives(run, portraits, anchored, storage):

@@ -1,4 +1,4 @@
-"""Live banks beside other nodes: what acts on the running picture alone leaves the banks' pictures as they were."""
+"""Recomputed banks beside other nodes: what acts on the running picture alone leaves the banks' pictures as they were."""
 
 import pytest
 from companions import four
@@ -19,7 +19,7 @@ BY_NAME = {companion.name: companion for companion in COMPANIONS}
         "Dual CFG Guider",
     ],
 )
-def test_live_and_stored_banks_give_one_picture(run, name):
+def test_recomputed_and_stored_banks_give_one_picture(run, name):
     def fused(storage):
         graph = four(BY_NAME[name], "after")
         graph["csdi"]["inputs"]["storage"] = storage
@@ -27,4 +27,4 @@ def test_live_and_stored_banks_give_one_picture(run, name):
             del graph[f"keep {other}"]
         return run(graph)["cf"]
 
-    assert error_of(fused("live"), fused("cpu")) < 1e-5  # measured 0
+    assert error_of(fused("recompute"), fused("cpu")) < 1e-5  # measured 0
