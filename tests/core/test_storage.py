@@ -177,8 +177,7 @@ def test_keeping_fewer_steps_takes_less_and_changes_little(model):
     assert features == sorted(features, reverse=True)
     assert features[0] == 4 * features[2]
     change = {every: float((pictures[every] - pictures[1]).norm() / pictures[1].norm()) for every in (2, 4)}
-    print(change)
-    assert 0 < change[2] < change[4] < 0.05  # measured 0.003 and 0.009
+    assert 0 < change[2] < change[4] < 0.05  # measured 0.018 and 0.029
 
 
 def test_a_recomputed_bank_keeps_nothing_and_says_so_when_read(model, sigmas):

@@ -86,6 +86,7 @@ def test_without_a_device_everything_is_numpy(portrait):
     assert isinstance(apply(style(5), portrait), np.ndarray)
 
 
+@pytest.mark.slow  # torch runs operations without data in Python, a second for a portrait
 def test_no_value_is_read_back_and_nothing_stays_behind():
     # tensors without data cannot be read by the host, nor meet tensors of another device
     image = torch.zeros(SIZE, SIZE, 3, device="meta")

@@ -84,11 +84,11 @@ def test_two_threads_learn_what_one_does(folder):
     assert apart < 0.05 * moved  # 0.001
 
 
-@pytest.mark.parametrize("kind", ["denoising", "autoencoding"])
-def test_the_loss_falls(folder, kind):
+@pytest.mark.parametrize(("kind", "steps"), [("denoising", 30), ("autoencoding", 12)])
+def test_the_loss_falls(folder, kind, steps):
     work = trainer(folder, 100, denoising(folder) if kind == "denoising" else Autoencoding())
-    losses = [work.step()[0] for _ in range(30)]
-    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])  # 0.91, 0.37
+    losses = [work.step()[0] for _ in range(steps)]
+    assert np.mean(losses[-5:]) < 0.95 * np.mean(losses[:5])  # 0.91, 0.72
 
 
 def test_the_journal_becomes_a_curve(folder):
@@ -154,12 +154,13 @@ def test_a_foreign_file_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_every_stage_by_the_command(tmp_path, monkeypatch):
-    """As a user with a GPU would go, on a CPU with pictures of 32 px and two steps each."""
-    for name in PLANS:
-        monkeypatch.setitem(PLANS, name, Plan(PLANS[name].name, size=SIZE, batch=2, steps=2, seed=PLANS[name].seed))
+    """As a user with a GPU would go, on a CPU with pictures of 32 px and a step or two each."""
+    for name, plan in PLANS.items():
+        steps = 1 if name == "stock" else 2  # a step of that large network takes as long as all others
+        monkeypatch.setitem(PLANS, name, Plan(plan.name, size=SIZE, batch=2, steps=steps, seed=plan.seed))
     r = np.random.default_rng(0)
     for size in (128, 256):
-        noise = r.integers(0, 256, (100, size // 8, size // 8, 3), np.uint8)
+        noise = r.integers(0, 256, (12, size // 8, size // 8, 3), np.uint8)
         np.save(tmp_path / f"pictures_{size}_000.npy", noise.repeat(8, 1).repeat(8, 2))
     for stage in ("64", "128", "256", "autoencoder", "stock"):
         main([str(tmp_path), "--stage", stage])
@@ -168,7 +169,7 @@ def test_every_stage_by_the_command(tmp_path, monkeypatch):
     _, _, record = load(tmp_path / "own.safetensors")
     assert [s["name"] for s in record["stages"]] == ["stage64", "stage128", "stage256"]
     _, metadata = checkpoint.read_tensors(tmp_path / "stock.safetensors", "none")
-    assert json.loads(metadata["training"])["samples"] == 4
+    assert json.loads(metadata["training"])["samples"] == 2
     images = torch.rand(1, 3, SIZE, SIZE)
     network = Network.load(tmp_path / "stock.safetensors")
     assert network.stylize(network.invert(images, 2)).shape == images.shape

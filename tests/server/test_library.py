@@ -46,7 +46,7 @@ def test_saving_again_counts_up_and_the_list_has_both(host, folder):
     prompt = small(twin("style_library"))
     prompt[only(prompt, "MagicStyle_SaveBank")]["inputs"]["filename_prefix"] = "server/again"
     for count in (1, 2):
-        prompt[only(prompt, "MagicStyle_Invert")]["inputs"]["iterations"] = count
+        prompt[only(prompt, "MagicStyle_Invert")]["inputs"]["keep_every"] = count
         run = host.client.run(prompt, timeout=SILENCE)
         (text,) = run.outputs[only(prompt, "MagicStyle_SaveBank")]["text"]
         assert text.startswith(f"Saved server/again_0000{count}_.safetensors (")
