@@ -56,6 +56,7 @@ def first_format(data: bytes) -> bytes:
     features = [entry["dtype"] for name, entry in file.header.items() if name[0].isdigit()]
     precisions = {"F16": "fp16", "BF16": "bf16", "F32": "fp32", "I8": "int8"}
     small = {name: file.header[name] for name in SMALL[:-1] if name in file.header}
+    clean = file.parts["latents"][: len(file.parts["latents"]) // shape[0]]
     file.said |= {
         "magicstyle_bank": "1",
         "sigmas": json.dumps(np.frombuffer(file.parts["sigmas"], "<f4").tolist()),
@@ -63,7 +64,7 @@ def first_format(data: bytes) -> bytes:
         "storage": "live" if "told.context" in file.header else "stored",
         "latent": json.dumps(shape[1:]),
         "tensors": json.dumps({name: (entry["dtype"], entry["shape"]) for name, entry in small.items()}),
-        "hashes": json.dumps({"latent": hashlib.sha256(file.parts["latents"][: len(file.parts["latents"]) // shape[0]]).hexdigest()}),
+        "hashes": json.dumps({"latent": hashlib.sha256(clean).hexdigest()}),
     }
     return file.sealed()
 
@@ -146,9 +147,10 @@ def _lying(whole: BankFile, chance: random.Random) -> Iterator[tuple[str, bytes]
             {"shape": [2**62, 2**62]}, {"shape": [10**18] * 9}, {"shape": "many"},
             {"shape": [float(shape[0]), *shape[1:], 1]}, {"shape": [float(side) for side in shape]}, {"shape": None},
             {"shape": [True, *shape[1:]]}, {"shape": [1, *shape]}, {"shape": [str(side) for side in shape]},
-            {"shape": [2 * shape[0], *shape[1:]]}, {"shape": [shape[0] + 1, *shape[1:]]}, {"dtype": None}, {"dtype": []},
-            {"data_offsets": [float(begin), float(end)]}, {"data_offsets": [begin, str(end)]}, {"data_offsets": None},
-            {"data_offsets": [begin, 2**63]}, {"data_offsets": [-8, end]}, {"data_offsets": [end, begin - 1]},
+            {"shape": [2 * shape[0], *shape[1:]]}, {"shape": [shape[0] + 1, *shape[1:]]}, {"dtype": None},
+            {"dtype": []}, {"data_offsets": [float(begin), float(end)]}, {"data_offsets": [begin, str(end)]},
+            {"data_offsets": None}, {"data_offsets": [begin, 2**63]}, {"data_offsets": [-8, end]},
+            {"data_offsets": [end, begin - 1]},
             {"data_offsets": [begin]}, {"data_offsets": [0, 0]}, {"more": 1},
         ):  # fmt: skip
             file = whole.copy()

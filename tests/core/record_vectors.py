@@ -1,6 +1,6 @@
 """Write vectors.safetensors: random hidden states, and what the published formulas make of them.
 
-    python tests/core/record_vectors.py
+python tests/core/record_vectors.py
 """
 
 from __future__ import annotations

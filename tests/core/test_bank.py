@@ -7,11 +7,11 @@ import torch
 from denoisers import FINGERPRINT, assert_close, capture, descending, feature, gaussian, select, smooth_latent
 
 from magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
-from magicstyle_core.bank.trajectory import Trajectory
-from magicstyle_core.sampling.ddim import FixedPoint
 from magicstyle_core.bank.features import PRECISIONS, Feature
-from magicstyle_core.layers import AttentionLayer, LayerKey, LayerSelection
 from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
+from magicstyle_core.bank.trajectory import Trajectory
+from magicstyle_core.layers import AttentionLayer, LayerKey, LayerSelection
+from magicstyle_core.sampling.ddim import FixedPoint
 from magicstyle_core.schedule import ascending
 
 KEY = LayerKey("output", 1, 0)

@@ -12,8 +12,8 @@ from magicstyle_core.fusion.attention import ForwardPass
 from magicstyle_core.fusion.base import AttentionInputs, Branch, FusionRule, Moment
 from magicstyle_core.fusion.branches import Pending
 from magicstyle_core.fusion.ffa import FeatureFusion
-from magicstyle_core.layers import LayerKey
 from magicstyle_core.fusion.rules import StandardAttention
+from magicstyle_core.layers import LayerKey
 
 STEP = 2
 MOMENT = Moment(2, 4)
@@ -95,9 +95,7 @@ def test_half_strength_is_the_mean_of_the_two(model, content, style, running, si
 
 
 @pytest.mark.parametrize("size", [(4, 8), (8, 12), (9, 13), (16, 4)])
-def test_strength_blends_attentions_over_different_numbers_of_tokens(
-    model, content, running, sigma, sigmas, size
-):
+def test_strength_blends_attentions_over_different_numbers_of_tokens(model, content, running, sigma, sigmas, size):
     (style,) = capture(model, smooth_latent(*size, 7), sigmas)
     rule = FeatureFusion(alpha=1, beta=0)
     patched = model.patched(fusion(model, rule, content, style, strength=0.3))
@@ -139,9 +137,7 @@ def test_a_weight_of_one_on_one_branch_is_that_branch(model, content, style, run
         assert_close(stacked[name].output, single[name].output)
 
 
-@pytest.mark.parametrize(
-    "strengths", [(0.5, 0.25), (1.0, 0.25), (0.5, 1.0), (1.0, 1.0), (0.0, 0.5), (0.3, 0.0)]
-)
+@pytest.mark.parametrize("strengths", [(0.5, 0.25), (1.0, 0.25), (0.5, 1.0), (1.0, 1.0), (0.0, 0.5), (0.3, 0.0)])
 def test_two_patches_on_one_layer_nest(guided, content, style, running, sigma, strengths):
     """The second sees as live what the first made: every branch of the first is blended by the second."""
     first = fusion(guided, FeatureFusion(), content, style, strength=strengths[0])
@@ -167,8 +163,7 @@ def test_two_patches_on_one_layer_nest(guided, content, style, running, sigma, s
 def test_three_patches_with_positive_rows_nest_too(guided, content, style, running, sigma):
     """Rows stay where they belong when stacks are stacked: negative rows come out unpatched."""
     patches = [
-        fusion(guided, FeatureFusion(), content, style, "input.1", strength=strength, rows="positive"
-        )
+        fusion(guided, FeatureFusion(), content, style, "input.1", strength=strength, rows="positive")
         for strength in (0.5, 0.4, 0.3)
     ]
     key = patches[0].layers.layers[0].key
@@ -182,9 +177,7 @@ def test_three_patches_with_positive_rows_nest_too(guided, content, style, runni
     assert_close(layer.output, expected, 1e-11)
 
 
-def test_a_patch_that_does_nothing_below_or_above_another_changes_nothing(
-    model, content, style, running, sigma
-):
+def test_a_patch_that_does_nothing_below_or_above_another_changes_nothing(model, content, style, running, sigma):
     active = fusion(model, FeatureFusion(), content, style, strength=0.5)
     alone = model.patched(active)(running, sigma)
     for idle in (replace(active, strength=0.0), replace(active, rule=StandardAttention(), strength=1.0)):

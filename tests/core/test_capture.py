@@ -4,9 +4,9 @@ import pytest
 import torch
 from denoisers import assert_close, capture, descending, feature, select, smooth_latent
 
+from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.fusion.attention import CapturePatch, LendingPatch
 from magicstyle_core.sampling.ddim import Exact, FixedPoint, sample
-from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import ascending
 
 METHODS = [FixedPoint(), FixedPoint(2), Exact()]

@@ -82,7 +82,6 @@ def test_transport_is_adain_where_channels_are_independent():
     assert_close(transport(latent, reference), adain(latent, reference), 1e-3)
 
 
-
 @BOTH
 def test_one_reference_serves_a_batch_and_several_serve_row_by_row(align, latent, reference):
     one = align(latent, reference[:1])

@@ -24,8 +24,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 CHOICES = [(name, number) for name, choices in PUBLISHED_DIALS.items() for number in range(len(choices))]
 MOST_BYTES = 1_000_000
 
-# method.md's table: self-attentions counted as they run in SD 1.5 (10 to 15 are output.6-11), and the look: how sampling
-# begins and ends.
+# method.md's table: self-attentions counted as they run in SD 1.5 (10 to 15 are output.6-11), and the look of the
+# picture.
 ALL, DECODER, LATE, HIGH = range(16), range(7, 16), range(8, 16), range(10, 16)
 LAYERS_AND_LOOK = {
     "MagicStyle": ([ALL], Look("match", texture=0.75)),

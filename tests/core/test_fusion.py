@@ -67,9 +67,7 @@ def test_fusing_hidden_states_equals_fusing_projections(fused, keys, queries, al
 
 
 def test_the_defaults_are_the_papers_dials():
-    assert FeatureFusion() == FeatureFusion(
-        alpha=0.8, beta=0.2, keys="style", queries="stored", temperature=1.0
-    )
+    assert FeatureFusion() == FeatureFusion(alpha=0.8, beta=0.2, keys="style", queries="stored", temperature=1.0)
 
 
 def test_alpha_one_is_cross_image_attention(fused):
@@ -129,9 +127,7 @@ def test_style_only_output_stays_within_the_styles_values(model, fused):
 
 def test_a_vanishing_temperature_averages_the_styles_tokens(fused):
     for _, scene in fused(FeatureFusion(temperature=1e-9)):
-        scene.expect(
-            scene.style.v.mean(2, keepdim=True).expand_as(scene.content.q).transpose(1, 2).flatten(2), 1e-6
-        )
+        scene.expect(scene.style.v.mean(2, keepdim=True).expand_as(scene.content.q).transpose(1, 2).flatten(2), 1e-6)
 
 
 def test_a_large_temperature_picks_the_styles_best_token(fused):
@@ -179,9 +175,7 @@ def test_rules_and_patches_cannot_be_changed(content, style, model):
 
 
 @pytest.mark.parametrize(("strength", "rows"), [(1.0, 1), (0.25, 2), (1.5, 2)])
-def test_full_strength_adds_no_branch_and_any_other_adds_the_live_one(
-    model, content, style, running, strength, rows
-):
+def test_full_strength_adds_no_branch_and_any_other_adds_the_live_one(model, content, style, running, strength, rows):
     seen = []
 
     def spy(inputs, call):

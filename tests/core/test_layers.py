@@ -47,9 +47,7 @@ def test_high_res_decoder_is_the_last_six_layers_of_sd15():
 
 
 def test_high_res_decoder_is_output_3_to_5_of_sdxl():
-    assert keys("high-res decoder", SDXL) == [
-        f"output.{index}.{depth}" for index in (3, 4, 5) for depth in (0, 1)
-    ]
+    assert keys("high-res decoder", SDXL) == [f"output.{index}.{depth}" for index in (3, 4, 5) for depth in (0, 1)]
 
 
 @pytest.mark.parametrize(("preset", "sd15", "sdxl"), [("all", 16, 70), ("decoder", 9, 36), ("none", 0, 0)])
@@ -80,9 +78,7 @@ def test_depths_are_selected_by_range_or_all_together():
     assert len(keys("output.2", SDXL)) == 10
 
 
-@pytest.mark.parametrize(
-    "text", ["", " ", "output.", "output.6-", "output.a", "upper.1", "output.6.0.1", "-1", "all,"]
-)
+@pytest.mark.parametrize("text", ["", " ", "output.", "output.6-", "output.a", "upper.1", "output.6.0.1", "-1", "all,"])
 def test_text_that_cannot_be_read_names_the_presets_and_what_there_is(text):
     with pytest.raises(ValueError, match="cannot be read") as error:
         LayerSelection.parse(text, SD15)

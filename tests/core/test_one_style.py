@@ -5,10 +5,10 @@ import torch
 from banks import record
 from denoisers import capture, fusion, smooth_latent
 
-from magicstyle_core.sampling.ddim import Exact, sample
+from magicstyle_core.bank.serialization import load_bank, save_bank
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.layers import LayerKey
-from magicstyle_core.bank.serialization import load_bank, save_bank
+from magicstyle_core.sampling.ddim import Exact, sample
 
 KEY = LayerKey("output", 3, 1)
 PORTRAITS = 4

@@ -200,14 +200,14 @@ def test_latents_of_odd_sizes_are_fused_in_regions(model, style, sigmas, size):
     assert_close(model.patched(FusionPatch(rule, banks, select(model)))(x, sigma), whole, 1e-6)
 
 
-def test_a_batch_of_masks_follows_the_rows(guided, style, sigmas):
+def test_a_batch_of_masks_follows_the_rows(model, guided, style, sigmas):
     """Every image has its own mask in every chunk, as each alone."""
-    (content,) = capture(guided.__class__(guided.unet, guided.conditionings[:1]), smooth_latent(8, 8, 1, batch=3), sigmas)
+    (content,) = capture(model, smooth_latent(8, 8, 1, batch=3), sigmas)
     masks, sigma = torch.stack([left()[0], noisy(4)[0], torch.zeros(8, 8)]), sigmas[-STEP - 1 : -STEP]
     banks = {"content": content, "style": style}
     x = content.trajectory.latents[STEP] + smooth_latent(8, 8, 5, batch=3)
 
-    def under(mask, banks=banks):
+    def under(mask):
         return guided.patched(FusionPatch(Regions((Region(FFA, weight=mask),)), banks, select(guided)))
 
     together = under(masks)(x, sigma.expand(3))

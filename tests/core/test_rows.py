@@ -82,9 +82,7 @@ def test_three_portraits_in_a_batch_equal_each_alone(
 
 @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_positive_rows_leave_the_negative_conditioning_alone(
-    guided, content, style, sigmas, arrangement, strength
-):
+def test_positive_rows_leave_the_negative_conditioning_alone(guided, content, style, sigmas, arrangement, strength):
     """Guidance is linear in the two estimates: one from the fused model, the other from the plain one."""
     x, sigma = content.trajectory.latents[-1], sigmas[:1]
 
@@ -139,15 +137,11 @@ def test_several_positive_conditionings_are_all_styled(unet, content, style, sig
     assert torch.equal(everywhere, limited)
 
 
-@pytest.mark.parametrize(
-    ("role", "arguments"), [("content", ("portraits", "style")), ("style", ("content", "styles"))]
-)
+@pytest.mark.parametrize(("role", "arguments"), [("content", ("portraits", "style")), ("style", ("content", "styles"))])
 def test_a_bank_of_another_number_of_images_is_refused(request, model, sigmas, role, arguments):
     banks = [request.getfixturevalue(name) for name in arguments]
     x = smooth_latent(8, 8, 1, batch=2)
-    with pytest.raises(
-        ValueError, match=rf"The {role} bank holds 3 images and the running batch 2\. Give one {role}"
-    ):
+    with pytest.raises(ValueError, match=rf"The {role} bank holds 3 images and the running batch 2\. Give one {role}"):
         model.patched(patch(model, *banks))(x, sigmas[:1].expand(2))
 
 

@@ -5,8 +5,8 @@ import torch
 from denoisers import assert_close, capture, descending, fusion, relative, smooth_latent
 from formulas import look
 
-from magicstyle_core.sampling.ddim import FixedPoint, sample
 from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.sampling.ddim import FixedPoint, sample
 
 RULES = [
     FeatureFusion(),

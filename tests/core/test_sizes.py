@@ -17,8 +17,8 @@ from denoisers import (
 from formulas import attend, look, project, scenes
 from unet import ThinUNet
 
-from magicstyle_core.sampling.ddim import FixedPoint, sample
 from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.sampling.ddim import FixedPoint, sample
 
 FFA = FeatureFusion()
 STEP = 1
@@ -27,8 +27,7 @@ STEP = 1
 def banks(model, content_size, style_size, steps=2):
     sigmas = descending(steps)
     return [
-        capture(model, smooth_latent(*size, seed), sigmas)[0]
-        for size, seed in ((content_size, 1), (style_size, 2))
+        capture(model, smooth_latent(*size, seed), sigmas)[0] for size, seed in ((content_size, 1), (style_size, 2))
     ]
 
 
@@ -37,9 +36,7 @@ def fuse(model, content, style, rule=FFA, **options):
 
 
 @pytest.mark.parametrize("keys", ["style", "content+style", "live+style"])
-@pytest.mark.parametrize(
-    ("content_size", "style_size"), [((8, 8), (4, 6)), ((9, 13), (16, 4)), ((8, 12), (12, 8))]
-)
+@pytest.mark.parametrize(("content_size", "style_size"), [((8, 8), (4, 6)), ((9, 13), (16, 4)), ((8, 12), (12, 8))])
 def test_keys_and_values_are_read_at_the_styles_own_size(model, content_size, style_size, keys):
     content, style = banks(model, content_size, style_size)
     running = content.trajectory.latents[STEP] + 0.3 * smooth_latent(*content_size, 3)
@@ -50,15 +47,11 @@ def test_keys_and_values_are_read_at_the_styles_own_size(model, content_size, st
         scene.expect(attend(scene.content.q, k, v))
 
 
-@pytest.mark.parametrize(
-    ("content_size", "style_size"), [((8, 12), (4, 6)), ((9, 13), (8, 8)), ((16, 8), (4, 4))]
-)
+@pytest.mark.parametrize(("content_size", "style_size"), [((8, 12), (4, 6)), ((9, 13), (8, 8)), ((16, 8), (4, 4))])
 def test_a_smaller_styles_queries_are_resampled_bilinearly_on_the_grid(model, content_size, style_size):
     content, style = banks(model, content_size, style_size)
     running = content.trajectory.latents[STEP]
-    for name, layer in look(
-        fuse(model, content, style), running, content.trajectory.sigmas[STEP : STEP + 1]
-    ).items():
+    for name, layer in look(fuse(model, content, style), running, content.trajectory.sigmas[STEP : STEP + 1]).items():
         attention = model.unet.block(name).attn1
         hidden_c, (hidden_s, grid) = (
             feature(content, STEP, name, like=running).hidden,
@@ -85,16 +78,12 @@ def test_a_larger_styles_queries_are_averaged_down(model):
         assert kept.on(target).mean() == pytest.approx(float(kept.hidden.mean()), abs=0.05)
 
 
-@pytest.mark.parametrize(
-    ("content_size", "style_size"), [((9, 13), (8, 8)), ((8, 8), (9, 13)), ((12, 4), (4, 12))]
-)
+@pytest.mark.parametrize(("content_size", "style_size"), [((9, 13), (8, 8)), ((8, 8), (9, 13)), ((12, 4), (4, 12))])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_odd_sizes_run_to_the_end(model, content_size, style_size, steps):
     content, style = banks(model, content_size, style_size, steps)
     way = content.trajectory
-    result = sample(
-        fuse(model, content, style), way.latents[-1], way.sigmas.flip(0), way.residuals_down(steps)
-    )
+    result = sample(fuse(model, content, style), way.latents[-1], way.sigmas.flip(0), way.residuals_down(steps))
     assert result.shape == way.latents[0].shape
     assert bool(result.isfinite().all())
     assert not torch.allclose(result, way.latents[0], atol=1e-3)
@@ -131,8 +120,6 @@ def test_a_latent_of_64x48_is_fused_with_a_small_style_in_single_precision():
 def test_a_latent_of_another_size_than_the_content_is_refused(model, size):
     """Also one with as many tokens: 12x8 is not 8x12."""
     content, style = banks(model, (8, 12), (8, 8))
-    expected = (
-        rf"inverted with 8x12 tokens at layer input\.1\.0, the running latent has {size[0]}x{size[1]}\."
-    )
+    expected = rf"inverted with 8x12 tokens at layer input\.1\.0, the running latent has {size[0]}x{size[1]}\."
     with pytest.raises(ValueError, match=expected):
         fuse(model, content, style)(smooth_latent(*size, 1), content.trajectory.sigmas[1:2])

@@ -1,6 +1,5 @@
 """Which features are kept, where, and that every place gives back the same numbers."""
 
-from contextlib import closing
 import gc
 import math
 from contextlib import closing
@@ -19,14 +18,14 @@ from denoisers import (
     smooth_latent,
 )
 
-from magicstyle_core.fusion.attention import CapturePatch
-from magicstyle_core.sampling.ddim import Exact, sample
 from magicstyle_core.bank.features import PRECISIONS, Feature, PackedFeature
-from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.bank.recording import CapturePlan, FeatureRecorder
-from magicstyle_core.fusion.rules import StandardAttention
-from magicstyle_core.schedule import SigmaWindow, ascending
 from magicstyle_core.bank.storage import DiskWriter, MemoryWriter, RecomputedStore
+from magicstyle_core.fusion.attention import CapturePatch
+from magicstyle_core.fusion.ffa import FeatureFusion
+from magicstyle_core.fusion.rules import StandardAttention
+from magicstyle_core.sampling.ddim import Exact, sample
+from magicstyle_core.schedule import SigmaWindow, ascending
 
 
 def disk(folder, plan, batch=1, size=(8, 8)):

@@ -45,9 +45,7 @@ def test_overlapping_pieces_are_the_nearest_ones_averaged(latent, reference, sid
     padded = torch.nn.functional.pad(latent, (before, after, before, after), mode="replicate")
     total, times = torch.zeros_like(padded), torch.zeros_like(padded)
     for image in range(2):
-        pieces = [
-            reference[image, :, y : y + side, x : x + side] for y in range(7 - side) for x in range(6 - side)
-        ]
+        pieces = [reference[image, :, y : y + side, x : x + side] for y in range(7 - side) for x in range(6 - side)]
         for y in range(7):
             for x in range(9):
                 place = (image, slice(None), slice(y, y + side), slice(x, x + side))

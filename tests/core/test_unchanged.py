@@ -5,9 +5,9 @@ import torch
 from denoisers import SIGMAS, fusion, select, smooth_latent
 
 from magicstyle_core.fusion.attention import FusionPatch
-from magicstyle_core.sampling.ddim import sample
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.fusion.rules import StandardAttention
+from magicstyle_core.sampling.ddim import sample
 from magicstyle_core.schedule import SigmaWindow
 
 FFA = FeatureFusion()

@@ -26,7 +26,7 @@ OUTPUT_GAIN = 0.3
 
 
 class Hooks(NamedTuple):
-    """What is called at every self-attention of a pass: patches before the projections, and ``after`` with its output."""
+    """What is called at every self-attention of a pass: ``patches`` before projections, ``after`` with its output."""
 
     forward: ForwardPass
     patches: Sequence[Patch] = ()

@@ -27,9 +27,7 @@ def decibels(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def shipped() -> PatchCodec:
     with safe_open(str(WEIGHTS), framework="pt") as file:
-        return PatchCodec.from_state(
-            {name: file.get_tensor(f"codec.{name}") for name in ("mean", "basis", "scale")}
-        )
+        return PatchCodec.from_state({name: file.get_tensor(f"codec.{name}") for name in ("mean", "basis", "scale")})
 
 
 def test_all_components_give_the_image_back():

@@ -69,12 +69,12 @@ def styled(network, content, style, name="MagicStyle", **settings):
     return network.stylize(content, patches, style, METHODS[name].look)
 
 
-def inverted(network, image, new_writer, precision, method=FixedPoint(1)):
+def inverted(network, image, new_writer, precision):
     """Like `Network.invert`, to any place."""
     x = network.codec.encode(image)
     plan = CapturePlan(network.layers, schedule(STEPS), PRECISIONS[precision])
     with contextlib.closing(FeatureRecorder(plan, [1], lambda group: new_writer(plan, x.shape[2:]))) as recorder:
-        way = method(network.denoiser([CapturePatch(recorder)]), x, plan.sigmas.to(x.device))
+        way = FixedPoint(1)(network.denoiser([CapturePatch(recorder)]), x, plan.sigmas.to(x.device))
         return recorder.publish(way, ModelFingerprint("demo", "eps", 64, 64, 7))[0]
 
 
@@ -108,7 +108,9 @@ def test_every_method_gives_the_picture_of_the_cpu(here, there, near, far, name)
 def test_features_come_back_from_wherever_they_are(here, there, place, precision, tmp_path):
     """A style of another size, in part; and once more from a saved file."""
     pictures = picture(1), picture(2, 48)
-    expected = styled(here, *(inverted(here, image, lambda *_: MemoryWriter(), precision) for image in pictures), strength=0.5)
+    expected = styled(
+        here, *(inverted(here, image, lambda *_: MemoryWriter(), precision) for image in pictures), strength=0.5
+    )
 
     def new_writer(plan, size):
         return PLACES[place](plan, size, tmp_path)

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-
-from demo.network import SMALL, Network
 from truth.classical import reinhard
 from truth.curves import gain
 from truth.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
@@ -32,12 +30,14 @@ from truth.methods import (
 )
 from truth.pairs import Pair, pairs
 from truth.study import Values
+
+from demo.network import SMALL, Network
 from demo.render.fields import Field
 from magicstyle_core.bank.bank import FeatureBank
 from magicstyle_core.sampling.color import transport
 from magicstyle_core.sampling.ddim import FixedPoint, sample
 
-pytestmark = pytest.mark.slow  # 40 s of one core
+pytestmark = pytest.mark.slow  # a minute of one core
 
 SIZE, PAIRS, STEPS = 64, 12, 20
 GROUP = 4  # pairs; gates that need no more than a few pictures take one group

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from truth.statistics import interval, paired
 
 

@@ -4,10 +4,10 @@ import weakref
 
 import numpy as np
 import torch
-
 from truth.methods import Row, Setting
 from truth.pairs import Pair
 from truth.study import Study
+
 from demo.render.styles import KINDS
 
 

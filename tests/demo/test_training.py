@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from demo.codec import PatchCodec
 from demo.network import Network
 from demo.train import autoencoder, checkpoint
 from demo.train.__main__ import PLANS, main
@@ -15,7 +16,6 @@ from demo.train.loop import Plan, Trainer
 from demo.train.objectives import Autoencoding, Denoising
 from demo.train.pictures import Pictures
 from demo.train.unet import STOCK, DemoUNet, Layout
-from demo.codec import PatchCodec
 
 SIZE = 32
 

@@ -65,12 +65,20 @@ def host(tmp_path_factory):
 
 @pytest.fixture
 def executor(host):
+    """Without memory of other tests."""
     return Executor()
 
 
+@pytest.fixture(scope="session")
+def shared(host):
+    """An executor that remembers what tests before have made: one inversion serves them all."""
+    return Executor("LRU")
+
+
 @pytest.fixture
-def run(executor):
-    return executor.run
+def run(shared):
+    """Runs a graph. What must run anew takes ``executor``, and a stand-in that watches says that it changed."""
+    return shared.run
 
 
 @pytest.fixture(scope="session")

@@ -27,19 +27,18 @@ class Executor:
 
     def __init__(self, cache="CLASSIC"):
         self.server = Server()
-        self.kept = {}
-        sizes = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
+        sizes = {"lru": 400, "ram": 0.0, "ram_inactive": 0.0}
         self.executor = execution.PromptExecutor(self.server, cache_type=execution.CacheType[cache], cache_args=sizes)
 
     def run(self, prompt):
         """Outputs of the test's Keep nodes by name; AssertionError with the node's message on failure."""
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
         assert (valid, node_errors) == (True, {}), f"{error} {node_errors}"
-        nodes.NODE_CLASS_MAPPINGS["TestKeep"].kept = self.kept  # what is cached stays from the run before
+        kept = nodes.NODE_CLASS_MAPPINGS["TestKeep"].kept = {}
         self.executor.execute(prompt, "test", {"client_id": "test"}, outputs)
         if not self.executor.success:
             raise AssertionError(self.error())
-        return dict(self.kept)
+        return kept
 
     def error(self):
         for event, data in self.executor.status_messages:

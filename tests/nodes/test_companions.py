@@ -252,8 +252,8 @@ def test_both_act_or_one_says_no(run, companion, place):
         (Companion("", REFERENCE), "before", "takes the place of what a node before it"),
     ],
 )
-def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(run, caplog, companion, place, message):
-    run(four(companion, place))
+def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(executor, caplog, companion, place, message):
+    executor.run(four(companion, place))
     told = [line for line in caplog.messages if message in line]
     assert len(told) == 1, caplog.messages  # one of the four runs has both
 
@@ -266,8 +266,8 @@ def test_what_a_node_before_made_attention_read_is_not_read(run):
     record("Nodes", "reference-only patch", "before", "FFA takes its place, and the log says so", str(effects))
 
 
-def test_where_both_act_the_log_says_nothing(run, caplog):
-    run(four(Companion("", REFERENCE), "after"))
+def test_where_both_act_the_log_says_nothing(executor, caplog):
+    executor.run(four(Companion("", REFERENCE), "after"))
     assert not [line for line in caplog.messages if "FFA" in line]
 
 
@@ -305,12 +305,3 @@ def test_a_node_on_the_model_while_inverting_and_while_sampling(run, name, kind,
     node_too, fusion, fusion_too = (f"{100 * number:.2g} %" for number in beside)
     measured = f"portrait back to {back:.0e}; node with FFA {node_too}; FFA {fusion}, with the node {fusion_too}"
     record("Nodes", name, "inverting and sampling", "both act", measured)
-
-
-def test_four_portraits_in_one_batch(run):
-    kept = run(full(content={"batch": 4}))
-    one = run(full())
-    first = {"samples": kept["result"]["samples"][:1]}
-    assert kept["result"]["samples"].shape[0] == 4
-    assert error_of(first, one["result"]) < 1e-4
-    record("Nodes", "a batch of four portraits", "beside", "both act")

@@ -22,13 +22,13 @@ def test_style_strength_is_that_of_fused_sampler(run, look, strength):
     assert error_of(kept["custom"], kept["result"]) < EXACT
 
 
-def test_style_strength_acts_alone_on_the_run_that_has_it(run):
+def test_style_strength_acts_alone_on_the_run_that_has_it(executor):
     """Two samplers on one model: one run's dial is not the other's."""
     graph = stock({**OWN, "style_strength": 0.0}) | {"sampler too": ddim(**OWN)}
     graph["after"] = {**graph["custom"], "inputs": {**graph["custom"]["inputs"], "sampler": ["sampler too", 0]}}
     graph["after"]["inputs"]["latent_image"] = ["custom noise", 0]
     graph["custom noise"] = node("RepeatLatentBatch", samples=["csdi", 2], amount=1)
-    kept = run(graph | {"keep after": keep(["after", 0], "after")})
+    kept = executor.run(graph | {"keep after": keep(["after", 0], "after")})
     assert error_of(kept["custom"], kept["content"]) < 1e-4
     assert error_of(kept["after"], kept["content"]) > 0.02
 

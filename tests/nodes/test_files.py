@@ -19,6 +19,12 @@ PRECISION = ("fp16", "fp32", "int8")
 
 
 @pytest.fixture
+def run(executor):
+    """Without memory of other tests, whose library is empty again."""
+    return executor.run
+
+
+@pytest.fixture
 def library(host):
     """The library's folder, empty."""
     folder = host / "models" / FOLDER
@@ -53,10 +59,10 @@ def failure(run, graph):
 
 @pytest.mark.parametrize("precision", PRECISION)
 @pytest.mark.parametrize("storage", STORAGE)
-def test_a_saved_style_gives_the_same_picture(library, storage, precision):
+def test_a_saved_style_gives_the_same_picture(library, run, storage, precision):
     settings = {"storage": storage, "precision": precision}
-    fresh = Executor().run(full(**settings) | {"save": save()})["result"]
-    kept = Executor().run(loaded(**settings))["result"]
+    fresh = run(full(**settings) | {"save": save()})["result"]
+    kept = run(loaded(**settings))["result"]
     assert torch.equal(kept["samples"], fresh["samples"])
 
 

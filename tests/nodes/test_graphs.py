@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from graphs import csdi, error_of, fff, full, keep, latent, model, node
+from companions import record
+from graphs import csdi, error_of, fff, full, keep, latent, node
 from in_process import Executor
 
 EXACT = 1e-4  # measured 3e-7: rounding of fp32 over all steps
@@ -20,14 +21,7 @@ def test_other_methods_come_near(run, method):
     assert 1e-4 < error_of(kept["plain"], kept["content"]) < 0.1  # measured 0.067 and 0.016
 
 
-@pytest.mark.parametrize("loader", [model(v_prediction=True), model("SDXL")], ids=["v prediction", "SDXL"])
-def test_other_models(run, loader):
-    kept = run(full(loader=loader))
-    assert error_of(kept["plain"], kept["content"]) < EXACT
-    assert error_of(kept["result"], kept["content"]) > 0.02
-
-
-@pytest.mark.parametrize("size", [(8, 8), (9, 13), (64, 48)], ids=str)
+@pytest.mark.parametrize("size", [(8, 8), (9, 13), (32, 20)], ids=str)
 def test_any_size(run, size):
     shape = {"height": size[0], "width": size[1]}
     kept = run(full(content=shape, style=shape, steps=1))
@@ -35,7 +29,7 @@ def test_any_size(run, size):
     assert error_of(kept["plain"], kept["content"]) < EXACT
 
 
-@pytest.mark.parametrize("steps", [1, 2, 50])
+@pytest.mark.parametrize("steps", [1, 2, 20])
 def test_any_number_of_steps(run, steps):
     kept = run(full(steps=steps, content={"height": 8, "width": 8}, style={"height": 8, "width": 8}))
     assert error_of(kept["plain"], kept["content"]) < EXACT
@@ -54,16 +48,17 @@ def test_style_larger_than_the_portrait(run):
 
 
 def test_portraits_of_a_batch_do_not_meet(run):
-    """Three portraits at once give what each gives alone, at cfg 5 too."""
-    batch = run(full(content={"batch": 3}, fff_changes={"cfg": 5.0}))
+    """Four portraits at once give what each gives alone, at cfg 5 too."""
+    batch = run(full(content={"batch": 4}, fff_changes={"cfg": 5.0}))
     assert error_of(batch["plain"], batch["content"]) < EXACT
-    assert len({float(x) for x in batch["result"]["samples"].flatten(1).sum(1)}) == 3
-    one = run(full(fff_changes={"cfg": 5.0}) | {"content": latent(1)})
+    assert len({float(x) for x in batch["result"]["samples"].flatten(1).sum(1)}) == 4
+    one = run(full(fff_changes={"cfg": 5.0}))
     first = {"samples": batch["result"]["samples"][:1]}
     first_content = {"samples": batch["content"]["samples"][:1]}
     # the generator fills row by row, so the first portrait is the same picture
     assert torch.equal(first_content["samples"], one["content"]["samples"])
     assert error_of(first, one["result"]) < EXACT
+    record("Nodes", "a batch of four portraits", "beside", "both act")
 
 
 def test_one_batch_equals_two_inversions(run):

@@ -182,16 +182,16 @@ def two(first, last):
 
 
 @pytest.mark.parametrize(("first", "last"), [("MagicStyle", "ZePo"), ("ZePo", "MagicStyle")])
-def test_of_several_methods_the_last_says_how_to_start_and_the_log_tells_which(run, caplog, first, last):
+def test_of_several_methods_the_last_says_how_to_start_and_the_log_tells_which(executor, caplog, first, last):
     caplog.set_level("INFO")
-    kept = run(two(first, last))
+    kept = executor.run(two(first, last))
     assert torch.equal(kept["two"]["samples"], kept["own"]["samples"])
     assert [line for line in caplog.messages if SEVERAL in line] == [f"{SEVERAL}, {last}."]
 
 
-def test_several_methods_that_start_alike_say_nothing(run, caplog):
+def test_several_methods_that_start_alike_say_nothing(executor, caplog):
     caplog.set_level("INFO")
-    run(two("MagicStyle, as published", "StyleID"))
+    executor.run(two("MagicStyle, as published", "StyleID"))
     assert not [line for line in caplog.messages if SEVERAL in line]
 
 

@@ -22,6 +22,12 @@ LAYOUTS = {
 }
 
 
+@pytest.fixture
+def run(executor):
+    """Without memory of other tests, whose stand-ins have the same names."""
+    return executor.run
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_portrait_comes_back_and_is_styled(run, name):
     graph = full(loader=model(**LAYOUTS[name]))
@@ -110,7 +116,7 @@ def test_layers_of_the_full_layouts(pack, name, count, presets):
         assert chosen == [f"output.{index}.0" for index in range(6, 12)]
 
 
-@pytest.mark.slow  # 10 s each, and 4 GB
+@pytest.mark.slow  # seconds, and 4 GB
 @pytest.mark.parametrize("name", ["SD15", "SD21"])
 def test_a_full_layout_runs_once(run, name, monkeypatch):
     class Whole:

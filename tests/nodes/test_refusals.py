@@ -122,6 +122,6 @@ def test_wrong_looks_are_marked_before_the_run(run, monkeypatch, changes, words)
         assert word in message
 
 
-def test_the_host_goes_on_after_an_error(run):
-    failure(run, full(layers="left knee"))
-    assert torch.isfinite(run(full())["result"]["samples"]).all()
+def test_the_host_goes_on_after_an_error(executor):
+    failure(executor.run, full(layers="left knee"))
+    assert torch.isfinite(executor.run(full())["result"]["samples"]).all()

@@ -18,7 +18,9 @@ def files(host):
 
 
 def result(**changes):
-    return Executor().run(full(**changes))["result"]["samples"]
+    graph = full(**changes)
+    del graph["plain"], graph["keep plain"]
+    return Executor().run(graph)["result"]["samples"]
 
 
 @pytest.fixture(scope="module")

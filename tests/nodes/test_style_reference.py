@@ -98,6 +98,10 @@ class Watching:
     def INPUT_TYPES(cls):  # noqa: N802
         return {"required": {"model": ("MODEL",)}}
 
+    @classmethod
+    def IS_CHANGED(cls, **inputs):  # noqa: N802
+        return float("nan")
+
     def run(self, model):
         model = model.clone()
 

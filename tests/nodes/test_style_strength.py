@@ -35,12 +35,12 @@ def test_the_dial_is_what_three_settings_do_together(run, value, attention, shar
     assert error_of(kept["result"], kept["apart"]) < 1e-6
 
 
-def test_every_patch_is_dialed_and_the_model_is_not(run):
+def test_every_patch_is_dialed_and_the_model_is_not(executor):
     """Two patches on one model, and the same model sampled again without the dial."""
     graph = dialed(0.0) | {"second": ffa("ffa"), "two": fff("second", **{**LOOK, "style_strength": 0.0})}
     graph |= {"keep two": keep(["two", 0], "two"), "again": fff("ffa", **LOOK)}
     graph["keep again"] = keep(["again", 0], "again")
-    kept = run(graph)
+    kept = executor.run(graph)
     assert error_of(kept["two"], kept["content"]) < TO_ROUNDING
     assert error_of(kept["again"], kept["content"]) > 0.05
 

@@ -119,33 +119,33 @@ def test_a_style_of_another_size(run):
     assert torch.isfinite(kept["images"]).all()
 
 
-def test_the_model_is_as_before_and_a_second_run_gives_the_same(run):
+def test_the_model_is_as_before_and_a_second_run_gives_the_same(executor):
     graph = sweep("beta=0.4\nStyleID\nStandard attention") | {
         "before": fff("model"), "keep before": keep(["before", 0], "before"),
     }  # fmt: skip
-    first, second = run(graph), run(graph)
+    first, second = executor.run(graph), executor.run(graph)
     assert torch.equal(first["images"], second["images"])
-    bare = run(full() | {"bare": fff("model"), "keep bare": keep(["bare", 0], "bare")})["bare"]
+    bare = executor.run(full() | {"bare": fff("model"), "keep bare": keep(["bare", 0], "bare")})["bare"]
     assert torch.equal(first["before"]["samples"], bare["samples"])
 
 
-def test_every_setting_costs_its_steps_and_nothing_else(run, monkeypatch):
+def test_every_setting_costs_its_steps_and_nothing_else(executor, monkeypatch):
     calls = []
     original = comfy.samplers.calc_cond_batch
     monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *a, **k: calls.append(1) or original(*a, **k))
-    run(csdi() | {"k": keep(["csdi", 0], "bank")})
+    executor.run(csdi() | {"k": keep(["csdi", 0], "bank")})
     assert len(calls) == 5  # the inversion, which the sweep finds done
-    run(sweep("beta=0\nbeta=0.5\nStandard attention"))
+    executor.run(sweep("beta=0\nbeta=0.5\nStandard attention"))
     assert len(calls) == 5 + 3 * 4
 
 
-def test_progress_runs_through_the_whole_list(run, monkeypatch):
+def test_progress_runs_through_the_whole_list(executor, monkeypatch):
     """The host thins reports out in between."""
     reported = []
-    run(csdi() | {"k": keep(["csdi", 0], "bank")})
+    executor.run(csdi() | {"k": keep(["csdi", 0], "bank")})
     hook = lambda value, total, preview, node_id=None: reported.append((value, total))  # noqa: E731
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
-    run(sweep("beta=0\nbeta=0.5\nStandard attention"))
+    executor.run(sweep("beta=0\nbeta=0.5\nStandard attention"))
     values = [value for value, total in reported]
     assert {total for _, total in reported} == {12}
     assert values == sorted(values)

@@ -26,6 +26,7 @@ SDXL = {
     "transformer_depth": [0, 2, 3], "transformer_depth_middle": 3, "transformer_depth_output": [3, 3, 2, 2, 0, 0],
     "use_linear_in_transformer": True, "num_classes": "sequential", "adm_in_channels": 2816,
 }  # fmt: skip
+PERIOD = (1 << 19) + 1  # of the weights of whole models, in numbers: no multiple of any width
 INPAINTING = {"in_channels": 9}  # the latent, a mask and the masked picture
 CLASSES = {
     "SD15": (comfy.supported_models.SD15, SD15, comfy.model_base.BaseModel),
@@ -130,9 +131,16 @@ def fill(module: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():
         if weight.ndim > 1:
-            weight.data = torch.randn(weight.shape, generator=generator) * (0.7 / math.sqrt(weight[0].numel()))
+            weight.data = _noise(weight.shape, generator) * (0.7 / math.sqrt(weight[0].numel()))
         else:
             weight.data = torch.ones_like(weight) if name.endswith("weight") else torch.zeros_like(weight)
+
+
+def _noise(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """Random numbers; of large tensors only so many, over and over: a whole model is filled in no time."""
+    count = shape.numel()
+    found = torch.randn(min(count, PERIOD), generator=generator)
+    return found.repeat(-(-count // PERIOD))[:count].view(shape)
 
 
 def fill_unet(unet: torch.nn.Module, seed: int) -> None:

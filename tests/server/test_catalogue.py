@@ -25,11 +25,21 @@ def test_a_node_is_named_and_described(catalogue, node):
     assert entry["description"].endswith(".")
 
 
+def inputs_of(inputs, prefix=""):
+    """Specifications of a node's inputs and of the dials that its choices bring, by the names that texts have."""
+    found = {}
+    for name, spec in (pair for kind in ("required", "optional") for pair in inputs.get(kind, {}).items()):
+        found[prefix + name] = spec
+        if spec[0] == "COMFY_DYNAMICCOMBO_V3":
+            for option in spec[1]["options"]:
+                found |= inputs_of(option["inputs"], f"{prefix}{name}_")
+    return found
+
+
 @pytest.mark.parametrize("node", NODES)
 def test_every_input_and_output_has_a_tooltip(catalogue, node):
     entry = catalogue[node]
-    inputs = {**entry["input"].get("required", {}), **entry["input"].get("optional", {})}
-    assert [name for name, spec in inputs.items() if not spec[1].get("tooltip")] == []
+    assert [name for name, spec in inputs_of(entry["input"]).items() if not spec[1].get("tooltip")] == []
     assert len(entry["output_tooltips"] or []) == len(entry["output"])
     assert all(entry["output_tooltips"] or [])
 
@@ -44,8 +54,7 @@ def test_a_node_has_a_help_page(host, node):
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_is_translated_whole(host, catalogue, node):
     texts = host.client.get("/i18n")["zh"]["nodeDefs"][node]
-    inputs = {name for kind in ("required", "optional") for name in catalogue[node]["input"].get(kind, {})}
-    assert set(texts["inputs"]) == inputs
+    assert set(texts["inputs"]) == set(inputs_of(catalogue[node]["input"]))
     assert set(texts["outputs"]) == set(map(str, range(len(catalogue[node]["output"]))))
     entries = [texts, *texts["inputs"].values(), *texts["outputs"].values()]
     assert all(entry.get("tooltip") or entry.get("description") for entry in entries)

@@ -24,7 +24,7 @@ def picture(demo):
     [
         ("MagicStyle_FFA", {"method.beta": 5.0}, "method.beta"),
         ("MagicStyle_FFA", {"method": "StyleAD"}, "There is no such method. Choose one of MagicStyle; MagicStyle, as"),
-        ("MagicStyle_FFA", {"method": "StyleID", "method.gamma": 0.5}, "temperature"),
+        ("MagicStyle_FFA", {"method": "StyleID"}, "gamma"),
         ("MagicStyle_FFA", {"method": "StyleID", "method.gamma": 2.0, "method.temperature": 1.5}, "method.gamma"),
         ("MagicStyle_FFA", {"method": "Custom", "method.beta": 0.4, "method.keys": "both", "method.queries": "live",
                             "method.temperature": 1.0}, "method.keys: 'both' not in"),

@@ -98,7 +98,7 @@ class Prompt(_Node):
 
 
 class Keep(_Node):
-    """Hands a value to the test."""
+    """Hands a value to the test, in every run."""
 
     RETURN_TYPES = ()
     OUTPUT_NODE = True
@@ -111,6 +111,10 @@ class Keep(_Node):
     @classmethod
     def VALIDATE_INPUTS(cls, input_types):  # noqa: N802
         return True
+
+    @classmethod
+    def IS_CHANGED(cls, **inputs):  # noqa: N802
+        return float("nan")
 
     def run(self, value, name):
         self.kept[name] = value
