@@ -77,8 +77,10 @@ def _pytest(
     broken = False
     with tempfile.TemporaryDirectory(prefix="magicstyle-") as name:
         folder, running = Path(name), []
+        shared = folder / "share"
+        shared.mkdir()
         for number in range(processes):
-            share = {"MAGICSTYLE_SHARE": f"{number}/{processes}"} if processes > 1 else {}
+            share = {"MAGICSTYLE_SHARE": str(shared)} if processes > 1 else {}
             text = (folder / f"{number}.txt").open("w+") if number else None
             command = _command(host, folder / f"{number}.xml", f"pytest{number or ''}", arguments)
             options = {"cwd": ROOT, "env": {**environment, **share}, "preexec_fn": PREEXEC}

@@ -6,7 +6,6 @@ from everything that is imported later if it came first.
 
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,8 @@ ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
     sys.path.append(ROOT)
 
-# A test of these takes as long as so many of core: measured means of a file's tests.
-NODES = 4
-LONG = {
-    "test_quality_guard.py": 80,
-    "test_training.py": 80,
-    "test_devices.py": 25,
-    "test_quality.py": 15,
-    "test_render_torch.py": 6,
-}
+# Files that take longest begin first, so that no process is left with one at the end.
+LONG = ("test_quality_guard.py", "test_companions.py", "test_other_device.py", "test_training.py", "test_devices.py")
 
 
 @pytest.fixture(scope="session")
@@ -38,18 +30,33 @@ def one_thread_without_gradients():
     torch.set_num_threads(threads)
 
 
-@pytest.hookimpl(trylast=True)  # of what is left when some were deselected
-def pytest_collection_modifyitems(config, items):
-    """With ``MAGICSTYLE_SHARE`` of ``k/n`` only the k-th of n shares of the files, about equally long."""
-    number, _, shares = os.environ.get("MAGICSTYLE_SHARE", "0/1").partition("/")
-    weights = Counter()
+def pytest_runtestloop(session):
+    """Several processes whose ``MAGICSTYLE_SHARE`` names one folder share the tests: each takes the next file that
+    nobody has taken."""
+    folder = os.environ.get("MAGICSTYLE_SHARE")
+    if folder is None or session.testsfailed or session.config.option.collectonly:
+        return None
+    items = _taken(session.items, Path(folder))
+    item = next(items, None)
+    while item is not None:
+        following = next(items, None)
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
+
+
+def _taken(items, folder):
+    files = {}
     for item in items:
-        weights[item.path] += LONG.get(item.path.name, NODES if "nodes" in item.path.parts else 1)
-    mine, loads = set(), [0] * int(shares)
-    for path, weight in sorted(weights.items(), key=lambda pair: (-pair[1], pair[0])):
-        lightest = loads.index(min(loads))
-        loads[lightest] += weight
-        if lightest == int(number):
-            mine.add(path)
-    config.hook.pytest_deselected(items=[item for item in items if item.path not in mine])
-    items[:] = [item for item in items if item.path in mine]
+        files.setdefault(item.path, []).append(item)
+    ranks = {name: rank for rank, name in enumerate(LONG)}
+    for path in sorted(files, key=lambda path: (ranks.get(path.name, len(LONG)), "nodes" not in path.parts)):
+        try:
+            (folder / f"{path.parent.name}.{path.name}").mkdir()  # one process only can
+        except FileExistsError:
+            continue
+        yield from files[path]

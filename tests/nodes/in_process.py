@@ -1,6 +1,7 @@
 """ComfyUI's executor in this process: its validation, caching and node calls, without a server."""
 
 import asyncio
+import copy
 
 import comfy.model_management
 import execution
@@ -32,6 +33,7 @@ class Executor:
 
     def run(self, prompt):
         """Outputs of the test's Keep nodes by name; AssertionError with the node's message on failure."""
+        prompt = copy.deepcopy(prompt)  # the host writes into it what it found changed
         valid, error, outputs, node_errors = asyncio.run(execution.validate_prompt("test", prompt, None))
         assert (valid, node_errors) == (True, {}), f"{error} {node_errors}"
         kept = nodes.NODE_CLASS_MAPPINGS["TestKeep"].kept = {}

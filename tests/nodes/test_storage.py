@@ -13,8 +13,12 @@ import comfy.model_management
 STORED = ["auto", "cpu", "gpu", "disk"]
 
 
+@pytest.fixture
 def files(host):
-    return list((host / "temp").glob("magicstyle_*"))
+    """Files of banks that were not there when the test began: tests before may have left some that are in use."""
+    found = lambda: set((host / "temp").glob("magicstyle_*"))  # noqa: E731
+    before = found()
+    return lambda: found() - before
 
 
 def result(**changes):
@@ -144,18 +148,18 @@ def test_what_a_picture_costs_in_evaluations(host, monkeypatch):
     assert batches[-2:] == [2, 1]  # both pictures in one evaluation, then the running one
 
 
-def test_files_go_when_nothing_needs_them(host):
+def test_files_go_when_nothing_needs_them(files):
     executor = Executor()
     executor.run(full(storage="disk"))
-    assert len(files(host)) == 2
+    assert len(files()) == 2
     executor.run({"model": csdi()["model"], "keep": keep(["model", 0], "x")})
     del executor
     gc.collect()
-    assert not files(host)
+    assert not files()
 
 
 @pytest.mark.parametrize("evaluations", [1, 3, 7], ids=["first", "inversion", "sampling"])
-def test_a_cancelled_run_leaves_no_file(host, monkeypatch, evaluations):
+def test_a_cancelled_run_leaves_no_file(files, monkeypatch, evaluations):
     left = evaluations
     original = comfy.model_base.BaseModel.apply_model
 
@@ -174,7 +178,7 @@ def test_a_cancelled_run_leaves_no_file(host, monkeypatch, evaluations):
             executor.run(full(storage="disk"))
     del executor
     gc.collect()
-    assert not files(host)
+    assert not files()
 
 
 def test_no_room_is_refused_before_anything_is_kept(host, monkeypatch):
@@ -189,13 +193,13 @@ def test_no_room_is_refused_before_anything_is_kept(host, monkeypatch):
     assert count.take() == []
 
 
-def test_no_room_on_disk_is_refused(host, monkeypatch):
+def test_no_room_on_disk_is_refused(files, monkeypatch):
     import shutil
 
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 1000))
     with pytest.raises(AssertionError, match=r"needs .* 0\.0 MB \(disk\)"):
         Executor().run(full(storage="disk"))
-    assert not files(host)
+    assert not files()
 
 
 def test_a_content_that_nothing_reads_need_not_be_kept(host):

@@ -131,15 +131,15 @@ def fill(module: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, weight in module.named_parameters():
         if weight.ndim > 1:
-            weight.data = _noise(weight.shape, generator) * (0.7 / math.sqrt(weight[0].numel()))
+            weight.data = _noise(weight.shape, 0.7 / math.sqrt(weight[0].numel()), generator)
         else:
             weight.data = torch.ones_like(weight) if name.endswith("weight") else torch.zeros_like(weight)
 
 
-def _noise(shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+def _noise(shape: torch.Size, deviation: float, generator: torch.Generator) -> torch.Tensor:
     """Random numbers; of large tensors only so many, over and over: a whole model is filled in no time."""
     count = shape.numel()
-    found = torch.randn(min(count, PERIOD), generator=generator)
+    found = deviation * torch.randn(min(count, PERIOD), generator=generator)
     return found.repeat(-(-count // PERIOD))[:count].view(shape)
 
 
