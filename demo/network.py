@@ -29,9 +29,9 @@ from magicstyle_core.recording import CapturePlan, FeatureRecorder
 from magicstyle_core.schedule import SigmaWindow, vp_from_ve
 from magicstyle_core.texture import TextureSwap
 
+from .train.codecs import Codec
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
-from .train.objectives import Codec
 from .train.unet import DemoUNet
 
 FOLDER = Path(__file__).parent
