@@ -38,14 +38,14 @@ FOLDER = Path(__file__).parent
 EXACT = Exact()
 DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
-_SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
-KEPT = SigmaWindow(end=float(_SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
+SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
+KEPT = SigmaWindow(end=float(SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
 _PROMPT = uuid.UUID(int=0)  # one conditioning, always the same
 
 
 def schedule(steps: int) -> Tensor:
     """Ascending sigmas (steps + 1,) from 0, evenly spaced in time: the host's `ddim_uniform`."""
-    return torch.cat([torch.zeros(1), _SIGMAS[[1 + i * (STEPS // steps) for i in range(steps)]]])
+    return torch.cat([torch.zeros(1), SIGMAS[[1 + i * (STEPS // steps) for i in range(steps)]]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ class Network:
         """The network with patches before self-attention (`attn1_patch`)."""
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            timestep = (_SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
+            timestep = (SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
             rows = {"sigmas": sigma, "cond_or_uncond": [0], "uuids": [_PROMPT]}
             options = with_forward({"patches": {"attn1_patch": patches}, **rows})
             z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)

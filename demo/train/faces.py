@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -74,9 +74,8 @@ def finished(folder: Path, size: int) -> list[Path]:
     return sorted(path for path in folder.glob(f"faces_{size}_???.npy") if path.with_suffix(".json").exists())
 
 
-def write_file(path: Path, number: int, size: int) -> None:
-    """Render the `number`-th file and its observations, which come last and complete it."""
-    images, seen = collect(FIRST_SEED + number * PEOPLE, PEOPLE, STYLED, size)
+def write(path: Path, images: np.ndarray, seen: Sequence[Seen]) -> None:
+    """Keep pictures, then their observations, which complete the file."""
     partial = path.with_suffix(".partial.npy")
     np.save(partial, images)
     os.replace(partial, path)
@@ -95,7 +94,7 @@ def build(folder: Path, size: int, files: int, first: int = 0) -> None:
     for number in range(first, first + files):
         path = file_name(folder, size, number)
         if not path.with_suffix(".json").exists():
-            write_file(path, number, size)
+            write(path, *collect(FIRST_SEED + number * PEOPLE, PEOPLE, STYLED, size))
             print(path.name, flush=True)
 
 

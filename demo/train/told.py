@@ -121,8 +121,8 @@ def token_rows(prompts: Sequence[str]) -> Tensor:
 
 def held_out(size: int, people: int = 28, styled: int = 20) -> dict[str, Told]:
     """Pictures of unseen people, partly in unseen styles, once with captions and once without."""
-    images, seen = faces.collect(dataset.HELD_OUT_SCENES, people, styled, size)
-    pictures = as_images(images)
+    images, seen = faces.collect(dataset.HELD_OUT_SCENES, people, styled, 128)
+    pictures = F.avg_pool2d(as_images(images), 128 // size)
     prompts = [caption(observe.facts(one), seed) for seed, one in enumerate(seen)]
     return {
         "held_out": Told(pictures, token_rows(prompts)),
