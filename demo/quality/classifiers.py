@@ -72,7 +72,9 @@ def train(size: int, folder: Path) -> Classifiers:
     if size < SIZE:
         raise ValueError(f"The classifiers need pictures of at least {SIZE} pixels; got {size}.")
     file = folder / f"classifiers-v{VERSION}-{SIZE}.safetensors"
-    found = Classifiers(network(IDENTITIES, 4, (32, 64, 96, 128)), network(len(KINDS), 1, (40, 80, 112, 144)))
+    found = Classifiers(
+        network(IDENTITIES, 4, (32, 64, 96, 128)), network(len(KINDS), 1, (40, 80, 112, 144))
+    )
     parts = {"people": found.people, "styles": found.styles}
     if file.exists():
         stored = load_file(file)
@@ -126,7 +128,9 @@ def _drawn(faces, each: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
     return torch.cat(images), torch.tensor(places), torch.tensor(kinds)
 
 
-def _fit(net: nn.Module, images: Tensor, labels: Tensor, passes: int, vary: Callable[[Tensor, Tensor], Tensor]) -> None:
+def _fit(
+    net: nn.Module, images: Tensor, labels: Tensor, passes: int, vary: Callable[[Tensor, Tensor], Tensor]
+) -> None:
     """Train `net` on `images` (N, 3, 64, 64) uint8; `vary` makes each batch anew from pictures and labels."""
     net.apply(_start)
     net.train()

@@ -27,7 +27,9 @@ def render(portrait: Scene, size: int, device: None = None) -> tuple[Field, dict
 
 
 @overload
-def render(portrait: Scene, size: int, device: torch.device | str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
+def render(
+    portrait: Scene, size: int, device: torch.device | str
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]: ...
 
 
 def render(portrait: Scene, size: int, device: torch.device | str | None = None) -> tuple[Any, dict[str, Any]]:

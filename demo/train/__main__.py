@@ -34,9 +34,10 @@ from magicstyle_core.codec import PatchCodec
 from . import checkpoint, dataset, natural
 from .autoencoder import TinyAutoencoder
 from .export import export, export_stock, load
-from .loop import Plan, Trainer
+from .loop import Trainer
 from .objectives import Autoencoding, Denoising, Objective
 from .pictures import Pictures, Rendered, as_images
+from .plan import Plan
 from .reading import export_painter, summary, train_text, trained
 from .unet import STOCK
 
@@ -156,14 +157,6 @@ def export_latest(folder: Path, stages: tuple[str, ...], path: Path) -> None:
     print(f"{path}: {json.dumps(record)}")
 
 
-def _read(options: argparse.Namespace) -> None:
-    """The stages with prompts, or their weights file."""
-    if options.export:
-        print(f"{options.export}: {json.dumps(export_painter(options.folder, options.export))}")
-    else:
-        train_text(options.folder, options.start, options.minutes, options.finish, options.workers)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
@@ -184,7 +177,10 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_float32_matmul_precision("high")
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.text:
-        _read(options)
+        if options.export:
+            print(f"{options.export}: {json.dumps(export_painter(options.folder, options.export))}")
+        else:
+            train_text(options)
         return
     if options.start:
         if options.stage not in OWN_STAGES:

@@ -6,6 +6,7 @@ ends with a falling rate and leaves its averaged weights, from which the next be
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -15,9 +16,10 @@ from torch import Tensor
 
 from . import checkpoint
 from .export import export, load
-from .loop import Plan, Trainer
+from .loop import Trainer
 from .objectives import Painting
 from .painter import painter_from, parts
+from .plan import Plan
 from .told import ToldPictures, held_out, prepare
 
 DEMO = Path(__file__).resolve().parents[1]
@@ -62,31 +64,36 @@ def export_painter(folder: Path, path: Path) -> dict[str, Any]:
     return summary(stages)
 
 
-def train_text(folder: Path, start: Path | None, minutes: float, finish: int, workers: int) -> None:
+def train_text(options: argparse.Namespace) -> None:
     """Run the stages that are not finished. `finish` lets the present one end after so many more steps."""
-    _adopt(folder, start or (NEXT if NEXT.exists() else SMALL))
+    folder, finish = options.folder, options.finish
+    _adopt(folder, options.start)
     for name, plan in STAGES.items():
         if (folder / f"{name}.done").exists():
             continue
         prepare(folder, plan.size, FIRST_FILES)
-        trainer = _trainer(folder, plan, workers)
+        plan = dataclasses.replace(plan, batch=options.batch or plan.batch)
+        trainer = _trainer(folder, plan, options.workers, options.device)
         if finish:
             last = trainer.progress["step"] + finish
             trainer.plan = dataclasses.replace(plan, steps=last, cooldown=finish)
-        trainer.run(held_out(plan.size), minutes, snapshot=_snapshot)
+        trainer.run(held_out(plan.size), options.minutes, snapshot=_snapshot)
         if trainer.progress["step"] < trainer.plan.steps:
             return  # out of time, or asked to stop
         (folder / f"{name}.done").touch()
         finish = 0
 
 
-def _adopt(folder: Path, start: Path) -> None:
+def _adopt(folder: Path, asked: Path | None) -> None:
     """Keep a copy of the file that training begins at: its codec stays, whatever happens to the file.
 
     Stages that the file has left behind are done.
     """
+    start = asked or (NEXT if NEXT.exists() else SMALL)
     kept = folder / "start.safetensors"
     if kept.exists():
+        if asked and kept.read_bytes() != start.read_bytes():
+            raise SystemExit(f"Training in {folder} began at another file than {start}; take a new folder.")
         return
     stages = [stage["name"] for stage in load(start)[2]["stages"] if stage["name"] in STAGES]
     for name in list(STAGES)[: list(STAGES).index(stages[-1]) if stages else 0]:
@@ -94,10 +101,10 @@ def _adopt(folder: Path, start: Path) -> None:
     kept.write_bytes(start.read_bytes())
 
 
-def _trainer(folder: Path, plan: Plan, workers: int) -> Trainer:
+def _trainer(folder: Path, plan: Plan, workers: int, device: str = "cpu") -> Trainer:
     """The trainer of a stage: resumed, or from the stage before, or from the weights file."""
     codec = load(folder / "start.safetensors")[1]
-    trainer = Trainer(plan, folder, Painting(codec), ToldPictures(folder, plan.size, FILES), workers)
+    trainer = Trainer(plan, folder, Painting(codec), ToldPictures(folder, plan.size, FILES), workers, device)
     if trainer.resume():
         return trainer
     before = list(STAGES)[: list(STAGES).index(plan.name)]

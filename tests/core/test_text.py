@@ -17,9 +17,10 @@ from demo.text.vocabulary import LENGTH, SILENT, padded, tokenize, words
 from demo.train import checkpoint, dataset, faces, observe, reading
 from demo.train.export import export, load, load_text
 from demo.train.judge import Judge, frechet, labels
-from demo.train.loop import Plan, Trainer
+from demo.train.loop import Trainer
 from demo.train.objectives import Painting
 from demo.train.painter import Painter, painter_from, parts
+from demo.train.plan import Plan
 from demo.train.told import ToldPictures, token_rows
 
 SIZE = 32
