@@ -27,23 +27,23 @@ from magicstyle_core.sampling.ddim import Denoiser, Exact, InversionMethod
 from magicstyle_core.sampling.fff import FeatureFusionForward, Look
 from magicstyle_core.schedule import SigmaWindow, vp_from_ve
 
+from .train.codecs import Codec
 from .train.diffusion import SIGNAL, STEPS
 from .train.export import load
-from .train.objectives import Codec
 from .train.unet import DemoUNet, Hooks
 
 FOLDER = Path(__file__).parent
 EXACT = Exact()
 DEMO = FOLDER / "magicstyle_demo.safetensors"  # trained at 128 px
 SMALL = FOLDER / "magicstyle_small.safetensors"  # trained at 64 px, for tests and benchmarks of quality
-_SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
+SIGMAS = ((1 - SIGNAL) / SIGNAL).sqrt()
 COLORS = Look(texture=0.0)  # the style's colours alone
-KEPT = SigmaWindow(end=float(_SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
+KEPT = SigmaWindow(end=float(SIGMAS[10]))  # the inversion nodes' default: not the last, almost clean step
 
 
 def schedule(steps: int) -> Tensor:
     """Ascending sigmas (steps + 1,) from 0, evenly spaced in time: the host's `ddim_uniform`."""
-    return torch.cat([torch.zeros(1), _SIGMAS[[1 + i * (STEPS // steps) for i in range(steps)]]])
+    return torch.cat([torch.zeros(1), SIGMAS[[1 + i * (STEPS // steps) for i in range(steps)]]])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class Network:
         """The network with patches before self-attention."""
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            timestep = (_SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
+            timestep = (SIGMAS.to(sigma)[None] - sigma[:, None]).abs().argmin(1)
             z = vp_from_ve(x, sigma[:, None, None, None]).contiguous(memory_format=torch.channels_last)
             hooks = Hooks(patches, _forward_pass(float(sigma[0]), patches)) if patches else None
             return x - sigma[:, None, None, None] * self.unet(z, timestep, hooks)

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from demo.render import render, scene
 from demo.render.styles import KINDS, apply, style
 from demo.train.dataset import HELD_OUT_SCENES, STYLE_SEEDS
+from demo.train.variation import crop, degrade, move, recolor, turn, weaken
 
 from .pairs import IDENTITIES, pairs
-from .variation import crop, degrade, move, recolor, turn, weaken
 
 VERSION = 1  # raise it when the networks, their training or the renderer's pictures change
 SIZE = 64  # pixels; larger pictures are averaged down to it

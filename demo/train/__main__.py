@@ -6,6 +6,11 @@ python3 -m demo.train FOLDER --stage 128 --start FILE   # the same, from the wei
 python3 -m demo.train FOLDER --render cuda       # draws pictures on a GPU as they are needed
 python3 -m demo.train FOLDER --export FILE       # weights file of the furthest stage so far
 
+python3 -m demo.train FOLDER --text              # goes on from there with prompts: two stages; run it again to resume
+python3 -m demo.train FOLDER --text --start FILE   # the same from an exported file, where its training stopped
+python3 -m demo.train FOLDER --text --finish 300   # cool down and end the present stage
+python3 -m demo.train FOLDER --text --export FILE
+
 With a GPU, while `python3 -m demo.train.dataset FOLDER 256 120 --workers 14` draws pictures beside it:
 
 python3 -m demo.train FOLDER --stage 256 --start demo/magicstyle_demo.safetensors --device cuda --minutes 9
@@ -28,9 +33,11 @@ from ..codec import PatchCodec
 from . import checkpoint, dataset, natural
 from .autoencoder import TinyAutoencoder
 from .export import export, export_stock, load
-from .loop import Plan, Trainer
+from .loop import Trainer
 from .objectives import Autoencoding, Denoising, Objective
 from .pictures import Pictures, Rendered, as_images
+from .plan import Plan
+from .reading import export_painter, summary, train_text, trained
 from .unet import STOCK
 
 PLANS = {
@@ -122,7 +129,7 @@ def train(options: argparse.Namespace, stage: str) -> None:
             unet, _, record = load(options.start)
             trainer.start_from(unet.state_dict(), record["stages"])
         elif smaller is not None:
-            trainer.start_from(*_trained(smaller))
+            trainer.start_from(*trained(smaller))
     if options.finish:
         last = trainer.progress["step"] + options.finish
         trainer.plan = dataclasses.replace(trainer.plan, steps=last, cooldown=options.finish)
@@ -134,24 +141,14 @@ def _place(stage: str) -> int:
     return OWN_STAGES.index(stage) if stage in OWN_STAGES else 0
 
 
-def _trained(path: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
-    """Averaged weights of a checkpoint, and the record of the stages that led to them."""
-    weights, metadata = checkpoint.read_tensors(path, "ema.")
-    progress = json.loads(metadata["progress"])
-    record = progress | progress["plan"]
-    stage = {key: record[key] for key in ("name", "size", "batch", "step", "samples", "seed")}
-    return weights, [*progress["history"], stage]
-
-
 def export_latest(folder: Path, stages: tuple[str, ...], path: Path) -> None:
     """Write the averaged weights of the furthest of `stages`, with a short record of its training."""
     ready = [folder / f"{PLANS[stage].name}.safetensors" for stage in reversed(stages)]
     furthest = next((p for p in ready if p.exists()), None)
     if furthest is None:
         raise SystemExit(f"No checkpoint of {', '.join(stages)} in {folder}; train first.")
-    weights, history = _trained(furthest)
-    record = {"size": history[-1]["size"], "steps": sum(s["step"] for s in history)}
-    record |= {"samples": sum(s["samples"] for s in history), "seed": history[0]["seed"], "stages": history}
+    weights, history = trained(furthest)
+    record = summary(history)
     if "stock" in stages:
         export_stock(path, weights, autoencoder(folder), record)
     else:
@@ -164,7 +161,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python3 -m demo.train", description="Train the demo model.")
     parser.add_argument("folder", type=Path, help="working folder: pictures, checkpoints, logs")
     parser.add_argument("--stage", choices=PLANS, help="train this stage only, on pictures so far")
-    parser.add_argument("--start", type=Path, metavar="FILE", help="begin the stage at this weights file")
+    parser.add_argument("--text", action="store_true", help="learn to read prompts and to paint from noise")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="begin at this weights file")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this time; run again to resume")
     parser.add_argument("--finish", type=int, default=0, metavar="STEPS", help="cool down to rate 0 and end")
     parser.add_argument("--workers", type=int, default=2, help="threads on a CPU, each with its part of the batch")
@@ -177,6 +175,12 @@ def main(arguments: list[str] | None = None) -> None:
     if options.device != "cpu":
         torch.set_float32_matmul_precision("high")
     options.folder.mkdir(parents=True, exist_ok=True)
+    if options.text:
+        if options.export:
+            print(f"{options.export}: {json.dumps(export_painter(options.folder, options.export))}")
+        else:
+            train_text(options)
+        return
     if options.start:
         if options.stage not in OWN_STAGES:
             parser.error(f"--start needs --stage, one of {', '.join(OWN_STAGES)}")

@@ -7,48 +7,33 @@ import json
 import signal
 import threading
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from . import checkpoint
-from .muon import Muon
 from .objectives import Objective, Work
-from .pictures import Pictures, Rendered
+from .plan import Plan, optimizers
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One stage of training. Learning rate: linear warm-up, then falling with the square root of the step,
-    and to zero over the last `cooldown` steps."""
+class Source(Protocol):
+    """Where batches come from."""
 
-    name: str
-    size: int  # pixels
-    batch: int
-    steps: int
-    rate: float = 1e-3
-    warmup: int = 150
-    settle: int = 1500  # step at which the rate starts to fall
-    cooldown: int = 0
-    average: float = 0.998
-    seed: int = 0
+    def batch(self, count: int, generator: torch.Generator) -> Any:
+        """`count` pictures, in the form that the objective takes; `generator` lives on the CPU."""
+        ...
 
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of 0-based `step`."""
-        rate = self.rate * min(1.0, (step + 1) / self.warmup) * min(1.0, (self.settle / (step + 1)) ** 0.5)
-        left = self.steps - step
-        return rate * min(1.0, left / self.cooldown) if self.cooldown else rate
+    def refresh(self) -> None:
+        """Take up what is new."""
+        ...
 
 
-def optimizers(model: nn.Module, rate: float, pool: Executor) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon for the matrices inside the network, Adam for vectors, the first and the last layer."""
-    inner = {n: p for n, p in model.named_parameters() if p.ndim >= 2 and not n.startswith(model.OUTER)}
-    rest = [p for n, p in model.named_parameters() if n not in inner]
-    adam = torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0)
-    return Muon(inner.values(), rate, pool), adam
+SNAPSHOT = 250  # steps between calls of `snapshot`
 
 
 class Trainer:
@@ -63,7 +48,7 @@ class Trainer:
         plan: Plan,
         folder: Path,
         objective: Objective,
-        pictures: Pictures | Rendered,
+        pictures: Source,
         workers: int = 1,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -76,7 +61,7 @@ class Trainer:
         self.replicas = [self.model, *(_twin(self.model) for _ in range(workers - 1))]
         self.pool = ThreadPoolExecutor(workers)
         self.optimizers = optimizers(self.model, plan.rate, self.pool)
-        self.progress = {"step": 0, "samples": 0, "seconds": 0.0, "history": []}
+        self.progress = {"step": 0, "samples": 0, "seconds": 0.0, "cpu_seconds": 0.0, "history": []}
         self.path = folder / f"{plan.name}.safetensors"
         self.journal = folder / f"{plan.name}.jsonl"
 
@@ -84,7 +69,7 @@ class Trainer:
         """Continue from this stage's checkpoint; False if there is none."""
         if not self.path.exists():
             return False
-        self.progress = checkpoint.load_training(self.path, self.model, self.average, self.optimizers)
+        self.progress |= checkpoint.load_training(self.path, self.model, self.average, self.optimizers)
         return True
 
     def start_from(self, weights: dict[str, Tensor], history: list[dict]) -> None:
@@ -98,9 +83,9 @@ class Trainer:
         plan, index = self.plan, self.progress["step"]
         generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + index)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = plan.learning_rate(index)
-        images = self.pictures.batch(plan.batch, generator).to(self.device)
-        loss = self._gradients(self.objective.work(images, generator))
+            group["lr"] = plan.learning_rate(index) * group["pace"]
+        batch = self.pictures.batch(plan.batch, generator).to(self.device)
+        loss = self._gradients(self.objective.work(batch, generator))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -128,12 +113,25 @@ class Trainer:
         loss = sum(self.pool.map(backward, range(count)))
         for replica in self.replicas[1:]:
             for mine, theirs in zip(self.model.parameters(), replica.parameters(), strict=True):
-                mine.grad.add_(theirs.grad)
+                if theirs.grad is not None:  # cross-attention has none without prompts
+                    mine.grad.add_(theirs.grad)
         return loss
 
-    def run(self, held_out: Tensor, minutes: float, report_every: int = 50, save_minutes: float = 3.0) -> None:
-        """Train until the plan's steps or `minutes` are over, logging and saving on the way."""
-        start = saved = last = time.monotonic()
+    def run(
+        self,
+        held_out: Any,
+        minutes: float,
+        report_every: int = 50,
+        save_minutes: float = 3.0,
+        snapshot: Callable[[Trainer], None] | None = None,
+    ) -> None:
+        """Train until the plan's steps or `minutes` are over, logging and saving on the way.
+
+        `held_out` is a batch, or several by the names under which the journal has them. `snapshot` is called every
+        `SNAPSHOT` steps.
+        """
+        start = saved = time.monotonic()
+        clocks = time.monotonic(), time.process_time()
         recent: list[float] = []
         asked_to_stop = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: asked_to_stop.set())  # finish the step and save
@@ -142,41 +140,49 @@ class Trainer:
                 break
             loss, norm = self.step()
             recent.append(loss)
-            now = time.monotonic()
-            self.progress["seconds"] += now - last
-            last = now
+            clocks = self._count_time(*clocks)
             if self.progress["step"] % report_every == 0:
-                self._report(recent, norm, held_out)
+                self._report(recent, norm, held_out if isinstance(held_out, Mapping) else {"held_out": held_out})
                 self.pictures.refresh()
                 recent = []
-            if now - saved > save_minutes * 60:
+            if snapshot and self.progress["step"] % SNAPSHOT == 0:
+                snapshot(self)
+            if time.monotonic() - saved > save_minutes * 60:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+    def _count_time(self, wall: float, cpu: float) -> tuple[float, float]:
+        """Add what has passed since; a paused process goes on by the clock, but not in CPU seconds."""
+        now = time.monotonic(), time.process_time()
+        self.progress["seconds"] += now[0] - wall
+        self.progress["cpu_seconds"] += now[1] - cpu
+        return now
 
     def save(self) -> None:
         """Write the checkpoint."""
         record = self.progress | {"plan": asdict(self.plan)}
         checkpoint.save_training(self.path, self.model, self.average, self.optimizers, record)
 
-    def _report(self, recent: list[float], norm: float, held_out: Tensor) -> None:
+    def _report(self, recent: list[float], norm: float, held_out: Mapping[str, Any]) -> None:
         entry = {
             "step": self.progress["step"],
             "seconds": round(self.progress["seconds"], 1),
+            "cpu_seconds": round(self.progress["cpu_seconds"], 1),
             "samples_per_second": round(self.progress["samples"] / self.progress["seconds"], 2),
             "loss": round(sum(recent) / len(recent), 5),
             "gradient": round(norm, 3),
         }
         if self.progress["step"] % 400 == 0:
-            entry["held_out"] = round(self.held_out_loss(held_out), 5)
+            entry |= {name: round(self.held_out_loss(batch), 5) for name, batch in held_out.items()}
         with self.journal.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     @torch.no_grad()
-    def held_out_loss(self, images: Tensor) -> float:
-        """Loss of the averaged model on fixed pictures (B, 3, H, W) with fixed noise."""
+    def held_out_loss(self, batch: Any) -> float:
+        """Loss of the averaged model on a fixed batch with fixed noise."""
         generator = torch.Generator().manual_seed(99)
-        work = self.objective.work(images.to(self.device), generator)
+        work = self.objective.work(batch.to(self.device), generator)
         return float(self.objective.losses(self.average, work.part(0, 1))[1])
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..codec import PatchCodec
 from . import autoencoder, diffusion
 from .autoencoder import TinyAutoencoder
+from .codecs import Codec
+from .painter import Painter
+from .told import Told
 from .unet import OWN, DemoUNet, Layout
-
-Codec = PatchCodec | TinyAutoencoder  # images (B, 3, H, W) in 0..1 to latents of about unit variance, and back
 
 
 class Work(Protocol):
@@ -31,8 +31,11 @@ class Objective(Protocol):
         """A new network; `OUTER` of its class names the layers that Adam trains."""
         ...
 
-    def work(self, images: Tensor, generator: torch.Generator) -> Work:
-        """`images` (B, 3, H, W) in 0..1 with the random numbers that go with them; `generator` lives on the CPU."""
+    def work(self, batch: Any, generator: torch.Generator) -> Work:
+        """A batch of the source with the random numbers that go with it; `generator` lives on the CPU.
+
+        Of most sources a batch is images (B, 3, H, W) in 0..1.
+        """
         ...
 
     def losses(self, network: nn.Module, work: Work) -> tuple[Tensor, Tensor]:
@@ -55,6 +58,34 @@ class Denoising:
 
     def losses(self, network: nn.Module, work: diffusion.Task) -> tuple[Tensor, Tensor]:
         return diffusion.losses(network, work)
+
+
+class Prompted(NamedTuple):
+    """A task with the tokens (B, L) of the prompts."""
+
+    task: diffusion.Task
+    tokens: Tensor
+
+    def part(self, index: int, count: int) -> Prompted:
+        """Every `count`-th image, from `index` on."""
+        return Prompted(self.task.part(index, count), self.tokens[index::count])
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """Predict the noise in the latents of `codec`, knowing the prompt."""
+
+    codec: Codec
+    layout: Layout = OWN
+
+    def network(self) -> Painter:
+        return Painter(self.layout)
+
+    def work(self, batch: Told, generator: torch.Generator) -> Prompted:
+        return Prompted(diffusion.task(self.codec.encode(batch.images).float(), generator), batch.tokens)
+
+    def losses(self, network: nn.Module, work: Prompted) -> tuple[Tensor, Tensor]:
+        return diffusion.losses(lambda noisy, timesteps: network(noisy, timesteps, work.tokens), work.task)
 
 
 class Noised(NamedTuple):

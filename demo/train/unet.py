@@ -1,7 +1,7 @@
 """The demo UNet in plain torch, tuned for training on a CPU; its weights load into the host's own UNetModel.
 
-Same modules under the same names as ComfyUI's `UNetModel(**layout.config())`, with two savings. Cross-attention
-over a zero context is a constant: only `attn2.to_out.0.bias` exists here, and `host_state` adds the rest.
+Same modules under the same names as ComfyUI's `UNetModel(**layout.config())`, with two savings. Without a context,
+which stands for one of zeros (the empty prompt), cross-attention is its output bias and nothing else is computed.
 1x1 convolutions of the transformers run as matrix products over tokens. Given `hooks`, it calls their patches at every
 self-attention as a host does, so that `magicstyle_core.fusion` runs on it without ComfyUI.
 """
@@ -31,7 +31,7 @@ class Layout:
     width: int  # channels at full resolution
     factor: int  # how many times wider half resolution is
     heads: int
-    context: int  # width of the conditioning, which attn2 ignores
+    context: int  # width of the conditioning
 
     def config(self) -> dict[str, Any]:
         """Arguments of the host's `UNetModel`."""
@@ -93,16 +93,29 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-class ConstantAttention(nn.Module):
-    """attn2 over a zero context: keys and values vanish, the output bias remains."""
+class CrossAttention(nn.Module):
+    """attn2: the picture's cells read the prompt. Keys and values have no bias, so rows of zeros in the context draw
+    attention and give nothing: a cell that no word concerns looks at those. Until `open` is called it reads nothing."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, context: int, heads: int) -> None:
         super().__init__()
-        self.to_out = nn.Sequential(nn.Module(), nn.Identity())
-        self.to_out[0].register_parameter("bias", nn.Parameter(torch.zeros(width)))
+        self.heads = heads
+        self.to_q = _zero_linear(width, width, bias=False)
+        self.to_k = _zero_linear(context, width, bias=False)
+        self.to_v = _zero_linear(context, width, bias=False)
+        self.to_out = nn.Sequential(_zero_linear(width, width), nn.Identity())
 
-    def forward(self) -> Tensor:
-        """The constant (C,)."""
+    def open(self, generator: torch.Generator) -> None:
+        """Fresh random queries, keys and values; what they say counts nothing yet, so the network stays the same."""
+        for layer in (self.to_q, self.to_k, self.to_v):
+            nn.init.normal_(layer.weight, std=layer.in_features**-0.5, generator=generator)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """Cells x (B, T, C) and context (B, S, context width) to (B, T, C)."""
+        return self.to_out(attend(self.to_q(x), self.to_k(context), self.to_v(context), self.heads))
+
+    def unprompted(self) -> Tensor:
+        """The same over a context of zeros: (C,)."""
         return self.to_out[0].bias
 
 
@@ -130,20 +143,23 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, the constant of attn2, feed-forward."""
+    """Self-attention, cross-attention, feed-forward."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
         self.attn1 = SelfAttention(width, heads)
-        self.attn2 = ConstantAttention(width)
+        self.attn2 = CrossAttention(width, context, heads)
         self.ff = FeedForward(width)
 
-    def forward(self, x: Tensor, call: LayerCall | None = None, patches: Sequence[Patch] = ()) -> Tensor:
+    def forward(
+        self, x: Tensor, context: Tensor | None = None, call: LayerCall | None = None, patches: Sequence[Patch] = ()
+    ) -> Tensor:
         h = self.norm1(x)
-        attended = self.attn1(h, h, h) if call is None else self._patched(h, call, patches)
-        x = x + attended + self.attn2()
+        x = x + (self.attn1(h, h, h) if call is None else self._patched(h, call, patches))
+        x = x + (self.attn2.unprompted() if context is None else self.attn2(self.norm2(x), context))
         return x + self.ff(self.norm3(x))
 
     def _patched(self, h: Tensor, call: LayerCall, patches: Sequence[Patch]) -> Tensor:
@@ -157,22 +173,24 @@ class TransformerBlock(nn.Module):
 class SpatialTransformer(nn.Module):
     """One transformer block over the cells of a feature map (B, C, H, W)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(32, width, eps=1e-6)
         self.proj_in = nn.Conv2d(width, width, 1)
-        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads)])
+        self.transformer_blocks = nn.ModuleList([TransformerBlock(width, heads, context)])
         self.proj_out = nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor, emb: Tensor, key: LayerKey, hooks: Hooks | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, key: LayerKey, hooks: Hooks | None = None, context: Tensor | None = None
+    ) -> Tensor:
         height, width = x.shape[2:]
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, H*W, C)
         tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
         if hooks is None:
-            tokens = self.transformer_blocks[0](tokens)
+            tokens = self.transformer_blocks[0](tokens, context)
         else:
             call = LayerCall(key, (height, width), len(x), hooks.forward)
-            tokens = self.transformer_blocks[0](tokens, call, hooks.patches)
+            tokens = self.transformer_blocks[0](tokens, context, call, hooks.patches)
         tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
         return x + tokens.transpose(1, 2).unflatten(2, (height, width))
 
@@ -219,25 +237,29 @@ class DemoUNet(nn.Module):
 
     def __init__(self, layout: Layout = OWN) -> None:
         super().__init__()
-        width, heads, channels = layout.width, layout.heads, layout.channels
+        width, channels = layout.width, layout.channels
         a, b, emb = width, layout.factor * width, 4 * width
         self.layout = layout
+
+        def transformer(channels: int) -> SpatialTransformer:
+            return SpatialTransformer(channels, layout.heads, layout.context)
+
         self.time_embed = nn.Sequential(nn.Linear(width, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.input_blocks = nn.ModuleList(
             [
                 nn.ModuleList([nn.Conv2d(channels, a, 3, padding=1)]),
-                nn.ModuleList([ResBlock(a, a, emb), SpatialTransformer(a, heads)]),
+                nn.ModuleList([ResBlock(a, a, emb), transformer(a)]),
                 nn.ModuleList([Resample(a, up=False)]),
-                nn.ModuleList([ResBlock(a, b, emb), SpatialTransformer(b, heads)]),
+                nn.ModuleList([ResBlock(a, b, emb), transformer(b)]),
             ]
         )
-        self.middle_block = nn.ModuleList([ResBlock(b, b, emb), SpatialTransformer(b, heads), ResBlock(b, b, emb)])
+        self.middle_block = nn.ModuleList([ResBlock(b, b, emb), transformer(b), ResBlock(b, b, emb)])
         self.output_blocks = nn.ModuleList(
             [
-                nn.ModuleList([ResBlock(b + b, b, emb), SpatialTransformer(b, heads)]),
-                nn.ModuleList([ResBlock(b + a, b, emb), SpatialTransformer(b, heads), Resample(b, up=True)]),
-                nn.ModuleList([ResBlock(b + a, a, emb), SpatialTransformer(a, heads)]),
-                nn.ModuleList([ResBlock(a + a, a, emb), SpatialTransformer(a, heads)]),
+                nn.ModuleList([ResBlock(b + b, b, emb), transformer(b)]),
+                nn.ModuleList([ResBlock(b + a, b, emb), transformer(b), Resample(b, up=True)]),
+                nn.ModuleList([ResBlock(b + a, a, emb), transformer(a)]),
+                nn.ModuleList([ResBlock(a + a, a, emb), transformer(a)]),
             ]
         )
         self.out = nn.Sequential(nn.GroupNorm(32, a), nn.SiLU(), nn.Conv2d(a, channels, 3, padding=1))
@@ -252,17 +274,34 @@ class DemoUNet(nn.Module):
                 _scale(module.proj_out, 0.0)
         _scale(self.out[2], 0.0)
 
-    def forward(self, x: Tensor, timesteps: Tensor, hooks: Hooks | None = None) -> Tensor:
-        """Noisy latents (B, C, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, C, H, W), H and W even."""
+    def open_to_text(self, generator: torch.Generator) -> None:
+        """Let cross-attention learn, from a network that has ignored the context so far."""
+        for module in self.modules():
+            if isinstance(module, CrossAttention):
+                module.open(generator)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether a context can change anything."""
+        return any(bool(m.to_k.weight.any()) for m in self.modules() if isinstance(m, CrossAttention))
+
+    def forward(
+        self, x: Tensor, timesteps: Tensor, hooks: Hooks | None = None, context: Tensor | None = None
+    ) -> Tensor:
+        """Noisy latents (B, C, H, W) in VP form and timesteps (B,) in 0..999 to noise (B, C, H, W), H and W even.
+
+        `context` (B, S, context width) is the encoded prompt; None is the empty one.
+        """
         emb = self.time_embed(timestep_embedding(timesteps, self.layout.width))
         skips = []
         h = x
         for index, block in enumerate(self.input_blocks):
-            h = _through(block, h, emb, LayerKey("input", index, 0), hooks)
+            h = _through(block, h, emb, LayerKey("input", index, 0), hooks, context)
             skips.append(h)
-        h = _through(self.middle_block, h, emb, LayerKey("middle", 0, 0), hooks)
+        h = _through(self.middle_block, h, emb, LayerKey("middle", 0, 0), hooks, context)
         for index, block in enumerate(self.output_blocks):
-            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb, LayerKey("output", index, 0), hooks)
+            key = LayerKey("output", index, 0)
+            h = _through(block, torch.cat([h, skips.pop()], dim=1), emb, key, hooks, context)
         return self.out(h)
 
     def attention_layers(self) -> tuple[AttentionLayer, ...]:
@@ -282,34 +321,14 @@ def timestep_embedding(timesteps: Tensor, width: int, max_period: float = 10000.
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def host_state(state: dict[str, Tensor], context_width: int) -> dict[str, Tensor]:
-    """This module's state dict completed to the host's: attn2 ignores the context and adds its constant."""
-    full = dict(state)
-    for key, bias in state.items():
-        if key.endswith("attn2.to_out.0.bias"):
-            block, width = key[: -len("attn2.to_out.0.bias")], bias.numel()
-            full[block + "attn2.to_q.weight"] = torch.zeros(width, width)
-            full[block + "attn2.to_k.weight"] = torch.zeros(width, context_width)
-            full[block + "attn2.to_v.weight"] = torch.zeros(width, context_width)
-            full[block + "attn2.to_out.0.weight"] = torch.zeros(width, width)
-            full[block + "norm2.weight"] = torch.ones(width)
-            full[block + "norm2.bias"] = torch.zeros(width)
-    return full
-
-
-def from_host_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `host_state`."""
-    unused = ("attn2.to_q.weight", "attn2.to_k.weight", "attn2.to_v.weight", "attn2.to_out.0.weight")
-    unused += ("norm2.weight", "norm2.bias")
-    return {key: value for key, value in state.items() if not key.endswith(unused)}
-
-
-def _through(block: nn.ModuleList, h: Tensor, emb: Tensor, key: LayerKey, hooks: Hooks | None) -> Tensor:
+def _through(
+    block: nn.ModuleList, h: Tensor, emb: Tensor, key: LayerKey, hooks: Hooks | None, context: Tensor | None
+) -> Tensor:
     for layer in block:
         if isinstance(layer, nn.Conv2d):
             h = layer(h)
         elif isinstance(layer, SpatialTransformer):
-            h = layer(h, emb, key, hooks)
+            h = layer(h, key, hooks, context)
         else:
             h = layer(h, emb)
     return h
@@ -319,3 +338,11 @@ def _scale(layer: nn.Conv2d, factor: float) -> None:
     with torch.no_grad():
         layer.weight.mul_(factor)
         layer.bias.mul_(factor)
+
+
+def _zero_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A linear layer of zeros that draws no random numbers: those of the other layers stay where they were."""
+    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

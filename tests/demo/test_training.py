@@ -12,9 +12,10 @@ from demo.train import autoencoder, checkpoint
 from demo.train.__main__ import PLANS, main
 from demo.train.curve import draw, read
 from demo.train.export import export_stock, load, smooth_random_unet
-from demo.train.loop import Plan, Trainer
+from demo.train.loop import Trainer
 from demo.train.objectives import Autoencoding, Denoising
 from demo.train.pictures import Pictures
+from demo.train.plan import Plan
 from demo.train.unet import STOCK, DemoUNet, Layout
 
 SIZE = 32

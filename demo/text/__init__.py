@@ -1,0 +1,1 @@
+"""What the demo model reads: facts of a portrait, captions that tell them, the vocabulary, the encoder of prompts."""
