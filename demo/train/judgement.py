@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,18 +120,17 @@ def mean(scores: dict[str, float]) -> float:
     return float(np.nanmean([value for name, value in scores.items() if name != "style"]))
 
 
-def report(session: Session, count: int, guidances: Sequence[float]) -> dict:
-    """All figures."""
-    own, distance = session.own_attributes(count)
-    result: dict = {"renderings": {"mean": mean(own), "frechet": distance, **own}}
+def report(session: Session, count: int, guidances: Sequence[float]) -> Iterator[tuple[str, object]]:
+    """All figures by name, as they come."""
+    scores, distance = session.own_attributes(count)
+    yield "renderings", {"mean": mean(scores), "frechet": distance, **scores}
     for cfg in guidances:
         scores, distance = session.attributes(count, cfg)
-        result[f"cfg {cfg:g}"] = {"mean": mean(scores), "frechet": distance, **scores}
+        yield f"cfg {cfg:g}", {"mean": mean(scores), "frechet": distance, **scores}
     middle = guidances[len(guidances) // 2]
     right, rendered, scores = session.style_word(count, middle)
-    result["style word"] = {"samples": right, "renderings": rendered, "mean of attributes": mean(scores)}
-    result["order"] = session.order(middle)
-    return result
+    yield "style word", {"samples": right, "renderings": rendered, "mean of attributes": mean(scores)}
+    yield "order", session.order(middle)
 
 
 def rounded(value: object) -> object:
@@ -155,7 +154,7 @@ def main() -> None:
     session = Session(options.weights, options.folder, options.size)
     guidances = [float(cfg) for cfg in options.cfg.split(",")]
     session.sheet(guidances[len(guidances) // 2]).save(options.out)
-    for name, figures in report(session, options.count, guidances).items():
+    for name, figures in report(session, options.count, guidances):
         print(name, json.dumps(rounded(figures)), flush=True)
 
 

@@ -27,7 +27,7 @@ NEXT, SMALL = DEMO / "next.safetensors", DEMO / "magicstyle_small.safetensors"  
 FILES = 60  # of 500 faces each; one is drawn now and then while training goes on
 FIRST_FILES = 12  # before it begins
 STAGES = {
-    "text64": Plan("text64", size=64, batch=24, steps=4600, rate=1.5e-3, warmup=100, settle=1200, cooldown=400, seed=5),
+    "text64": Plan("text64", size=64, batch=24, steps=3000, rate=1.5e-3, warmup=100, settle=1200, cooldown=300, seed=5),
     "text128": Plan(
         "text128", size=128, batch=8, steps=40000, rate=1.2e-3, settle=800, cooldown=800, average=0.9995, seed=6
     ),
