@@ -191,7 +191,8 @@ COMPANIONS = [
     Companion("Adaptive Projected Guidance", patch("APG", eta=1.0, norm_threshold=5.0, momentum=0.0), cfg=6.0),
     Companion("FreSca", patch("FreSca", scale_low=1.0, scale_high=1.25, freq_cutoff=4)),
     Companion("EasyCache", patch("EasyCache", **SKIPPING), banks=EIGHT_STEPS),
-    Companion("EasyCache, storage recompute", patch("EasyCache", **SKIPPING), banks=EIGHT_STEPS | {"storage": "recompute"},
+    Companion("EasyCache, storage recompute", patch("EasyCache", **SKIPPING),
+              banks=EIGHT_STEPS | {"storage": "recompute"},
               refused={place: "leaves out evaluations" for place in ("before", "after")}),
     Companion("RescaleCFG", patch("RescaleCFG", multiplier=0.7), cfg=6.0),
     Companion("Differential Diffusion", patch("DifferentialDiffusion", strength=1.0), needs=MASK,
@@ -236,7 +237,7 @@ def test_both_act_or_one_says_no(run, companion, place):
         with pytest.raises(AssertionError) as error:
             run(four(companion, place))
         assert message in str(error.value)
-        record("Nodes", companion.name, shown, "refused", f"\"{message}\"")
+        record("Nodes", companion.name, shown, "refused", f'"{message}"')
         return
     kept = run(four(companion, place))
     effects = Effects.of(kept)

@@ -18,7 +18,9 @@ def test_our_parts_in_the_stock_sampler_give_the_fused_sampler(run):
 
 
 def test_euler_without_detail_and_colour_is_the_fused_sampler(run):
-    kept = run(full(fff_changes={"detail": 0.0, "color": "none"}) | custom(node("KSamplerSelect", sampler_name="euler")))
+    kept = run(
+        full(fff_changes={"detail": 0.0, "color": "none"}) | custom(node("KSamplerSelect", sampler_name="euler"))
+    )
     assert error_of(kept["custom"], kept["result"]) < EXACT
 
 

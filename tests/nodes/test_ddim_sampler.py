@@ -53,7 +53,7 @@ def test_a_method_that_starts_late_begins_there_too(run):
 @pytest.mark.parametrize(
     ("look", "method", "message"),
     [
-        ({"start_step": 1}, MATCHED, r"start_step is 1, which needs the portrait's bank\. Connect content_bank, or set"),
+        ({"start_step": 1}, MATCHED, r"start_step is 1, which needs the portrait's bank\. Connect content_bank, or"),
         ({"look": "as the method"}, {"method": "ZePo", "mix": 1.0, "style_scale": 1.2},
          r"Leaving out the first steps needs the portrait's bank\. Connect content_bank"),
         ({"start_step": 4}, MATCHED, r"start_step is 4, but the bank has 4 steps\. Set it to 3 or less"),

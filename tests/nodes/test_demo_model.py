@@ -70,7 +70,9 @@ def test_plain_torch_gives_the_picture_of_the_nodes(run, rule, dials, changes):
     network = Network.load(DEMO)
     portrait, picture = (kept[f"scale {name}"].movedim(-1, 1) for name in ("content", "style"))
     content, style = network.invert(portrait, INVERSION["steps"]), network.invert(picture, INVERSION["steps"])
-    image = network.stylize(content, [network.patch(rule, content, style)], style, Look(**{"color": "adain", "texture": 0.0, **changes}))
+    image = network.stylize(
+        content, [network.patch(rule, content, style)], style, Look(**{"color": "adain", "texture": 0.0, **changes})
+    )
     assert float((image.movedim(1, -1) - kept["image"]).abs().max()) < 2e-3
 
 

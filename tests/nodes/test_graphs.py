@@ -3,7 +3,7 @@
 import pytest
 import torch
 from companions import record
-from graphs import csdi, error_of, fff, full, keep, latent, node
+from graphs import csdi, error_of, fff, full, keep, node
 from in_process import Executor
 
 EXACT = 1e-4  # measured 3e-7: rounding of fp32 over all steps

@@ -204,7 +204,10 @@ def test_an_evaluation_outside_of_a_sampler_reads_the_sigma_of_the_host(attentio
 
 
 def test_only_our_own_patches_are_found(attention, core):
-    hook, other = attention.Hook(core.LendingPatch((), {})), lambda n, context, value, extra_options: (n, context, value)
+    hook, other = (
+        attention.Hook(core.LendingPatch((), {})),
+        lambda n, context, value, extra_options: (n, context, value),
+    )
     options = {"patches": {"attn1_patch": [other, hook], "attn2_patch": [hook]}}
     assert attention.hooks(options) == [hook]
     assert attention.fusion_patches(options) == []

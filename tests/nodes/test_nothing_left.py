@@ -120,10 +120,17 @@ def test_what_another_node_keeps_from_step_to_step_stays(executor, monkeypatch, 
         first, last = (node("TestMomentum", model=["model", 0]), ffa(name, strength=strength))
         if not before:
             first, last = ffa(strength=strength), node("TestMomentum", model=[name, 0])
-        graph |= {name: first, f"{name} too": last, f"{name} sampled": fff(f"{name} too", cfg=2.0, positive=["text", 0])}
+        graph |= {
+            name: first,
+            f"{name} too": last,
+            f"{name} sampled": fff(f"{name} too", cfg=2.0, positive=["text", 0]),
+        }
     graph |= {"alone": node("TestMomentum", model=["model", 0]), "bare": fff("model", cfg=2.0, positive=["text", 0])}
     graph |= {"alone sampled": fff("alone", cfg=2.0, positive=["text", 0])}
-    kept = executor.run(graph | {f"keep {name}": keep([name, 0], name) for name in ("off sampled", "on sampled", "alone sampled", "bare")})
+    kept = executor.run(
+        graph
+        | {f"keep {name}": keep([name, 0], name) for name in ("off sampled", "on sampled", "alone sampled", "bare")}
+    )
     assert torch.equal(kept["off sampled"]["samples"], kept["alone sampled"]["samples"])
     assert error_of(kept["alone sampled"], kept["bare"]) > 0.1  # momentum acts
     assert error_of(kept["on sampled"], kept["alone sampled"]) > 1e-3  # and FFA

@@ -48,7 +48,9 @@ def guided():
 
 
 GRAPHS = {
-    **{f"storage {tier}": lambda tier=tier: short(storage=tier) for tier in ("auto", "gpu", "cpu", "disk", "recompute")},
+    **{
+        f"storage {tier}": lambda tier=tier: short(storage=tier) for tier in ("auto", "gpu", "cpu", "disk", "recompute")
+    },
     "int8": lambda: short(storage="gpu", precision="int8"),
     "fixed_point": lambda: short(method="fixed_point"),
     "three portraits, cfg 5, positive rows": guided,

@@ -1,4 +1,4 @@
-"""Recomputed banks beside other nodes: what acts on the running picture alone leaves the banks' pictures as they were."""
+"""Recomputed banks beside other nodes: what acts on the running picture alone leaves the banks' as they were."""
 
 import pytest
 from companions import four

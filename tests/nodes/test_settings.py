@@ -93,8 +93,11 @@ def test_as_many_lines_as_allowed(parse):
         ("", "settings holds 0 lines; 1 to 64 are needed"),
         (" \n# only a remark", "settings holds 0 lines"),
         ("\n".join(["beta=0.5"] * 65), "settings holds 65 lines"),
-        ("beta=0\ngama=1", "Line 2 of settings, 'gama=1': 'gama' is not an input of FFA Attention Patch; it has strength, "
-         ".*, and for Custom alpha, beta, keys, queries, temperature. Methods are .*StyleID"),
+        (
+            "beta=0\ngama=1",
+            "Line 2 of settings, 'gama=1': 'gama' is not an input of FFA Attention Patch; it has strength, "
+            ".*, and for Custom alpha, beta, keys, queries, temperature. Methods are .*StyleID",
+        ),
         ("beta=0\n\nStyle ID", "Line 3 of settings, 'Style ID': 'style' is not an input .* Methods .* StyleID"),
         ("MasaCtrll", "'MasaCtrll' is not name=value.*MasaCtrl"),
         ("model=1", "'model' is not an input"),

@@ -1,7 +1,6 @@
 """The patched model in the host's own samplers: features are found by sigma, whatever the sampler evaluates."""
 
 import pytest
-import torch
 from companions import record
 from graphs import MATCHED, csdi, error_of, ffa, full, keep, look, node
 
@@ -96,7 +95,9 @@ def test_samplers_that_add_noise_are_styled_and_lose_the_portrait(run, sampler):
     record("Samplers", sampler, "SamplerCustom", "inexact: adds noise", f"FFA {100 * styled:.2g} %, portrait lost")
 
 
-@pytest.mark.parametrize("changes", [{}, {"storage": "recompute"}, {"keep_every": 2}], ids=["kept", "recomputed", "every second"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"storage": "recompute"}, {"keep_every": 2}], ids=["kept", "recomputed", "every second"]
+)
 def test_on_another_schedule_the_nearest_features_are_read(run, changes):
     """Against features captured at the run's own noise levels, from one and the same noise."""
     graph = graph_of(k_sampler("euler", "karras", 7), steps=10, **changes) | {

@@ -114,7 +114,7 @@ class Evaluations:
 
 
 def test_what_a_picture_costs_in_evaluations(host, monkeypatch):
-    """N = 4: 3N + 2 images from scratch, 2N + 1 with the style at hand, N to turn beta; recomputed 3N on the way back."""
+    """N = 4: 3N + 2 images from scratch, 2N + 1 with the style at hand, N to turn beta; recomputed 3N back."""
     count, executor = Evaluations(monkeypatch), Executor()
     style = {
         "model": node("TestModel", layout="SD15", seed=0, v_prediction=False),
@@ -141,7 +141,11 @@ def test_what_a_picture_costs_in_evaluations(host, monkeypatch):
     assert sum(count.take()) == 2 * 4 + 1
     fresh.run(portrait(3, 0.5))
     assert sum(count.take()) == 4
-    again = csdi(storage="recompute", end_percent=1.0) | {"ffa": ffa(), "fff": fff("ffa"), "keep": keep(["fff", 0], "x")}
+    again = csdi(storage="recompute", end_percent=1.0) | {
+        "ffa": ffa(),
+        "fff": fff("ffa"),
+        "keep": keep(["fff", 0], "x"),
+    }
     Executor().run(again)
     batches = count.take()
     assert sum(batches) == 2 * (4 + 1) + 3 * 4

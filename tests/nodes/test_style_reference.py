@@ -138,7 +138,9 @@ def test_the_formula_with_the_running_image_in_the_portraits_place(run, monkeypa
     graph["fused"]["inputs"]["model"] = ["watched", 0]
     kept = run(graph | {"keep model": keep(["model", 0], "model"), "keep bank": keep(["bank", 0], "bank")})
     seen, bank = Watching.seen, kept["bank"]
-    (block,) = (part for part in kept["model"].model.diffusion_model.output_blocks[3] if hasattr(part, "transformer_blocks"))
+    (block,) = (
+        part for part in kept["model"].model.diffusion_model.output_blocks[3] if hasattr(part, "transformer_blocks")
+    )
     attention = block.transformer_blocks[0].attn1
     (key,) = (layer.key for layer in bank.layers if layer.key[:2] == ("output", 3))
     stored = bank.store.at(bank.kept_at(seen["sigma"]))[key].unpack(seen["live"])
@@ -160,7 +162,9 @@ def test_methods_that_read_the_portrait_are_refused_before_anything_runs(run, mo
     with pytest.raises(AssertionError) as error:
         run(sampled({"fused": reference(name)}))
     message = str(error.value)
-    assert f"{name} reads the portrait's features. Connect content_bank, or choose a method that does without" in message
+    assert (
+        f"{name} reads the portrait's features. Connect content_bank, or choose a method that does without" in message
+    )
     assert all(other in message for other in WITHOUT)
 
 

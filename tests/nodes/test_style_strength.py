@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from graphs import MATCHED, ddim, error_of, ffa, fff, full, keep, node
+from graphs import MATCHED, error_of, ffa, fff, full, keep
 
 LOOK = {"color": "match", "texture": 0.75}
 TO_ROUNDING = 1e-4

@@ -40,7 +40,11 @@ def sweep(settings, source="model", graph=None, **changes):
     return (graph or csdi()) | {
         "vae": node("TestVAE"),
         "sweep": node(
-            "MagicStyle_Sweep", model=[source, 0], vae=["vae", 0], **banks, settings=settings,
+            "MagicStyle_Sweep",
+            model=[source, 0],
+            vae=["vae", 0],
+            **banks,
+            settings=settings,
             **look(**{"cfg": 1.0, **LOOK, **changes}),
         ),
         "keep images": keep(["sweep", 0], "images"),

@@ -5,7 +5,6 @@ from live_host import only
 
 from dev.client import PromptRefusedError
 
-
 OWN = {
     "look": "own", "look.color": "match", "look.color_strength": 1.0, "look.detail": 1.0, "look.texture": 0.0,
     "look.start_step": 0,
@@ -50,8 +49,12 @@ def test_a_wrong_value_is_refused_with_the_node_and_the_reason(host, picture, ki
 def test_a_method_without_the_portrait_that_it_reads_is_refused(host, picture, method):
     node = only(picture, "MagicStyle_FFA")
     del picture[node]["inputs"]["content_bank"]
-    picture[node]["inputs"].update({"method": method, "method.mix": 1.0, "method.style_scale": 1.2, "method.contrast": 1.67})
-    with pytest.raises(PromptRefusedError, match=f"{method} reads the portrait's features. Connect content_bank") as refusal:
+    picture[node]["inputs"].update(
+        {"method": method, "method.mix": 1.0, "method.style_scale": 1.2, "method.contrast": 1.67}
+    )
+    with pytest.raises(
+        PromptRefusedError, match=f"{method} reads the portrait's features. Connect content_bank"
+    ) as refusal:
         host.client.submit(picture)
     assert list(refusal.value.node_errors) == [node]
 
