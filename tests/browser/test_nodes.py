@@ -82,7 +82,11 @@ LOOK = ["color", "color_strength", "detail", "texture", "start_step"]
 
 def test_methods_chosen_one_after_another_show_their_own_dials(graph, rendering):
     """And a run, what is saved, and the prompt follow them."""
-    methods = {"StyleID": ["gamma", "temperature"], "Visual Style Prompting": [], "PortraitDiffusion": ["guidance", "switch"]}
+    methods = {
+        "StyleID": ["gamma", "temperature"],
+        "Visual Style Prompting": [],
+        "PortraitDiffusion": ["guidance", "switch"],
+    }
     for method, dials in methods.items():
         graph.set_widget(FFA, "method", method)
         assert graph.page.evaluate(WIDGETS, FFA) == ["method", *(f"method.{dial}" for dial in dials), *OTHERS]
@@ -101,7 +105,8 @@ def test_methods_chosen_one_after_another_show_their_own_dials(graph, rendering)
 
 def test_a_look_of_its_own_shows_its_dials_and_that_of_the_method_none(graph, rendering):
     graph.set_widget(SAMPLER, "look", "own")
-    assert graph.page.evaluate(WIDGETS, SAMPLER) == ["cfg", "look", *(f"look.{dial}" for dial in LOOK), "style_strength"]
+    dials = [f"look.{dial}" for dial in LOOK]
+    assert graph.page.evaluate(WIDGETS, SAMPLER) == ["cfg", "look", *dials, "style_strength"]
     graph.set_widget(SAMPLER, "look.texture", 0.25)
     saved = graph.serialize()
     graph.clear()
