@@ -342,7 +342,8 @@ def _scale(layer: nn.Conv2d, factor: float) -> None:
 
 def _zero_linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     """A linear layer of zeros that draws no random numbers: those of the other layers stay where they were."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Linear(inputs, outputs, bias=bias)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
