@@ -16,8 +16,9 @@ from ..magicstyle_core.fusion.base import CONTENT, STYLE
 from ..magicstyle_core.layers import PRESETS, LayerSelection, describe
 from ..magicstyle_core.methods import CUSTOM, METHODS, Dial, Method, Part
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
-from .host import host, models
+from .host import host
 from .host.attention import Hook
+from .host.fingerprint import check_model
 from .host.running import with_run
 from .types import CATEGORY, Bank
 
@@ -133,8 +134,7 @@ def fuse(
     """A clone of ``model`` under a method."""
     banks = {STYLE: style} if content is None else {CONTENT: content, STYLE: style}
     window = host.window(model, start_percent, end_percent)
-    for name, bank in banks.items():
-        models.check_model(model, bank, name)
+    check_model(model, banks)
     if content is not None:
         _check_schedules(content, style)
     parts = method.parts(**dials)

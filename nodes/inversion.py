@@ -23,6 +23,7 @@ from ..magicstyle_core.sampling.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.schedule import ascending
 from .host import host, memory, models
 from .host.attention import Hook
+from .host.fingerprint import fingerprint
 from .host.running import with_run
 from .types import CATEGORY, Bank
 
@@ -176,7 +177,7 @@ class InversionJob:
         end_percent: float = END_PERCENT,
         node: str | None = None,
     ) -> None:
-        self.fingerprint = models.fingerprint(model)
+        self.fingerprint = fingerprint(model)
         self.plan = CapturePlan(
             LayerSelection.parse(layers, models.attention_layers(model)),
             ascending(host.schedule(model, scheduler, steps)),

@@ -15,7 +15,8 @@ from comfy_api.latest import io
 
 from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.sampling.fff import Color, FeatureFusionForward, Look, StyleStrength
-from .host import attention, host, models, running
+from .host import attention, host, running
+from .host.fingerprint import check_model
 from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
@@ -157,9 +158,7 @@ def way_back(
     """Sample from the noise of the content's bank: latents ``(B,C,H,W)`` as sockets carry them."""
     content = sampling.content
     assert content is not None
-    for role, bank in (("content", content), ("style", sampling.style)):
-        if bank is not None:
-            models.check_model(model, bank, role)
+    check_model(model, {"content": content, "style": sampling.style})
     way = content.trajectory
     return host.run_sampler(
         model,

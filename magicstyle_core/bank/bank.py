@@ -6,6 +6,7 @@ A bank has no role: *content* and *style* are what a caller does with it. It nev
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -18,9 +19,14 @@ from .storage import FeatureStore, MemoryStore, RecomputedStore, StepFeatures
 from .trajectory import Trajectory
 
 
-class ModelFingerprint(NamedTuple):
+@dataclass(frozen=True)
+class ModelFingerprint:
     """What must agree for features of one model to mean something in another; ``weights`` tells checkpoints of one
-    kind apart."""
+    kind apart.
+
+    Not compared: ``precision``, what the weights were kept as, of which other weights may come; and ``patches``, what
+    was put on them (LoRA, merges), which is often meant.
+    """
 
     name: str
     prediction: str
@@ -28,11 +34,14 @@ class ModelFingerprint(NamedTuple):
     context: int
     layers: int
     weights: str = ""
+    precision: str = field(default="", compare=False)
+    patches: str = field(default="", compare=False)
 
     def __str__(self) -> str:
+        more = (("weights", self.weights), ("as", self.precision), ("with patches", self.patches))
         return (
             f"{self.name} ({self.prediction}, width {self.channels}, context {self.context}, "
-            f"{self.layers} self-attentions{self.weights and f', weights {self.weights}'})"
+            f"{self.layers} self-attentions{''.join(f', {what} {text}' for what, text in more if text)})"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ class Manifest:
         said = {
             FORMAT: VERSION,
             "pack_version": self.pack_version,
-            "model": json.dumps(self.model._asdict()),
+            "model": json.dumps(_said_of(self.model)),
             "method": self.method,
             "layers": json.dumps([(str(layer.key), layer.channels, layer.scale) for layer in self.layers]),
             "kept_for": json.dumps(sorted(self.kept_for.items())),
@@ -135,18 +135,25 @@ class Manifest:
     def _check(self, tensors: int) -> None:
         """``ManifestError`` unless all that is said goes together, and is no more than so many tensors can hold."""
         require(len(self.layers) * len(self.kept) <= tensors, f"it has {tensors} tensors; its bank has more")
-        texts = (self.method, self.pack_version, self.model.name, self.model.prediction, self.model.weights)
+        known = asdict(self.model).values()
+        texts = (self.method, self.pack_version, *(value for value in known if isinstance(value, str)))
         require(
             all(len(text) <= _LONGEST_TEXT and (text.isprintable() or not text) for text in texts),
             "a text in its description is too long, or holds what cannot be printed",
         )
         steps = self.tensors["sigmas"].shape[0] - 1
-        numbers = [*self.model[2:5], *(number for layer in self.layers for number in layer[1:])]
+        numbers = [value for value in known if isinstance(value, int)]
+        numbers += [number for layer in self.layers for number in layer[1:]]
         good = all(1 <= number <= _LARGEST for number in numbers) and len(self.layers) <= self.model.layers
         keys = {layer.key for layer in self.layers}
         require(good and len(keys) == len(self.layers), "its layers are not those of its model")
         good = all(1 <= step <= steps and self.kept_for.get(kept) == kept for step, kept in self.kept_for.items())
         require(good, "a step reads the features of a step that is not kept")
+
+
+def _said_of(model: ModelFingerprint) -> dict[str, Any]:
+    """What files say of a model; those of earlier versions do not know the last two entries."""
+    return {name: value for name, value in asdict(model).items() if value or name not in ("precision", "patches")}
 
 
 def _known_version(said: Any) -> dict[str, str]:

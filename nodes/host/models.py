@@ -1,8 +1,7 @@
-"""Models of the host: their self-attention layers, and what tells one from another."""
+"""Models of the host: which are supported, and their self-attention layers."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
@@ -14,11 +13,9 @@ from comfy.ldm.modules.attention import SpatialTransformer, SpatialVideoTransfor
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from comfy.model_patcher import ModelPatcher
 
-from ...magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
 from ...magicstyle_core.layers import AttentionLayer, LayerKey
 
 SUPPORTED = "MagicStyle works on Stable Diffusion UNets (SD 1.x, SD 2.x, SDXL)"
-SAMPLED = 256  # numbers of each tensor that tell checkpoints apart
 
 
 def attention_layers(model: ModelPatcher) -> tuple[AttentionLayer, ...]:
@@ -55,53 +52,15 @@ def _supported_unet(model: ModelPatcher) -> UNetModel:
     sampling = model.get_model_object("model_sampling")
     if not isinstance(sampling, comfy.model_sampling.EPS) or isinstance(sampling, comfy.model_sampling.EDM):
         raise ValueError(
-            f"{SUPPORTED} with eps or v prediction; this model samples by {_prediction(sampling)}. "
+            f"{SUPPORTED} with eps or v prediction; this model samples by {prediction(sampling)}. "
             "Load another checkpoint, or remove the node that changes its sampling."
         )
     return unet
 
 
-def _prediction(sampling: Any) -> str:
+def prediction(sampling: Any) -> str:
     """Name of the prediction type: the last of the host's classes that this one was assembled from."""
     return type(sampling).__bases__[-1].__name__
-
-
-def fingerprint(model: ModelPatcher) -> ModelFingerprint:
-    layers = attention_layers(model)
-    config = model.model.model_config.unet_config
-    sampling = model.get_model_object("model_sampling")
-    sigmas = f"sigma {float(sampling.sigma_min):.4g} to {float(sampling.sigma_max):.4g}"
-    return ModelFingerprint(
-        type(model.model.model_config).__name__,
-        f"{_prediction(sampling)}, {sigmas}",
-        config["model_channels"],
-        config["context_dim"],
-        len(layers),
-        _weights(model),
-    )
-
-
-def _weights(model: ModelPatcher) -> str:
-    """Short hash of a sample of the weights, which tells checkpoints of one kind apart.
-
-    The host gives weights as they were loaded, also while LoRAs are applied to them.
-    """
-    digest = hashlib.sha256()
-    for prefix in ("diffusion_model.time_embed.", "diffusion_model.middle_block.", "diffusion_model.out."):
-        for _, entries in sorted(model.get_key_patches(prefix).items()):
-            weight = entries[0][0].detach().flatten()
-            sample = weight[:: max(1, len(weight) // SAMPLED)].to("cpu", torch.float32)
-            digest.update(sample.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
-
-
-def check_model(model: ModelPatcher, bank: FeatureBank, role: str) -> None:
-    """``ValueError`` unless ``bank`` was captured on a model like this one."""
-    if bank.model != fingerprint(model):
-        raise ValueError(
-            f"The {role} bank was captured on {bank.model}, but this model is {fingerprint(model)}. "
-            "Invert the picture again with this model."
-        )
 
 
 def thumbnail(model: ModelPatcher, latent: Tensor) -> Tensor | None:

@@ -46,15 +46,15 @@ def test_another_checkpoint_of_the_same_kind_is_told_apart(run):
 
 def test_what_is_patched_onto_a_model_does_not_change_who_it_is(pack):
     """The fingerprint is that of the weights as loaded: with a LoRA or a merge, before, during and after its use."""
-    models, plain = pack("nodes.host.models"), build()
+    fingerprint, plain = pack("nodes.host.fingerprint").fingerprint, build()
     merged = plain.clone()
     changes = {key: ("diff", (torch.ones_like(value),)) for key, value in plain.model_state_dict().items()}
     assert set(merged.add_patches(changes, 0.5)) == set(changes)
-    before = models.fingerprint(plain)
-    assert models.fingerprint(merged) == before
+    before = fingerprint(plain)
+    assert fingerprint(merged) == before
     comfy.model_management.load_models_gpu([merged])
-    assert models.fingerprint(merged) == before == models.fingerprint(plain)
-    assert models.fingerprint(build(seed=5)) != before
+    assert fingerprint(merged) == before == fingerprint(plain)
+    assert fingerprint(build(seed=5)) != before
 
 
 def prompted(tokens, rows, cfg=4.0, **ffa_changes):
