@@ -22,7 +22,7 @@ from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.sampling.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.schedule import ascending
 from .host import host, memory, models
-from .host.attention import Hook
+from .host.attention import Hook, check_unfused
 from .host.fingerprint import fingerprint
 from .host.running import with_run
 from .types import CATEGORY, Bank
@@ -112,8 +112,14 @@ class ContentStyleInversion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, content, style, keep_content=True, conditioning=None, **settings) -> io.NodeOutput:
-        job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
+        told = host.inverted_conditioning(model, conditioning, "content and style")
+        job = InversionJob(model, told, node=host.running_node(cls), **settings)
         portrait, picture = host.latent_of(model, content, "content"), host.latent_of(model, style, "style")
+        if len(picture) not in (1, len(portrait)):
+            raise ValueError(
+                f"There are {len(picture)} style pictures for {len(portrait)} portraits. Give one, or one for each "
+                "portrait."
+            )
         if portrait.shape[2:] == picture.shape[2:]:
             together = torch.cat([portrait, picture.to(portrait)])
             (content_bank, style_bank), noise = job.run(together, (len(portrait), len(picture)), (keep_content, True))
@@ -147,15 +153,16 @@ class DDIMInversion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent, conditioning=None, **settings) -> io.NodeOutput:
-        job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
+        told = host.inverted_conditioning(model, conditioning, "")
+        job = InversionJob(model, told, node=host.running_node(cls), **settings)
         samples = host.latent_of(model, latent, "input")
         (bank,), noise = job.run(samples, (len(samples),))
         return io.NodeOutput(bank, _latent(latent, noise))
 
 
-def _latent(source: dict, samples: Tensor) -> dict:
-    """A LATENT like ``source`` with other samples; a noise mask has no meaning for an inverted latent."""
-    return {**{key: value for key, value in source.items() if key != "noise_mask"}, "samples": samples}
+def _latent(source: host.Latent, samples: Tensor) -> host.Latent:
+    """A LATENT like ``source`` with other samples."""
+    return {**source, "samples": samples}
 
 
 class InversionJob:
@@ -164,7 +171,7 @@ class InversionJob:
     def __init__(
         self,
         model: ModelPatcher,
-        conditioning: list | None,
+        conditioning: host.Conditioning,
         *,
         steps: int,
         scheduler: str,
@@ -177,6 +184,7 @@ class InversionJob:
         end_percent: float = END_PERCENT,
         node: str | None = None,
     ) -> None:
+        check_unfused(model, "Inversion follows the bare model; connect the model from before it.")
         self.fingerprint = fingerprint(model)
         self.plan = CapturePlan(
             LayerSelection.parse(layers, models.attention_layers(model)),
@@ -187,8 +195,8 @@ class InversionJob:
         )
         self.method = METHODS[method]
         self.tier = storage
-        self.conditioning = host.checked_conditioning(model, conditioning)
-        self.recomputed = host.recomputed(self.conditioning) if storage == "recompute" else None
+        self.conditioning = conditioning
+        self.recomputed = host.recomputed(conditioning) if storage == "recompute" else None
         self.model = with_run(host.without_guidance(model))
         self.node = node
 
@@ -226,11 +234,7 @@ class InversionJob:
             return trajectory.latents[-1].to(x)
 
         noise = host.run_sampler(model, sampler, self.plan.sigmas, latent, self.conditioning)
-        if trajectory is None or not bool(trajectory.latents.isfinite().all()):
-            raise ValueError(
-                "Inversion ended in NaN or infinite values. Run the model in another precision (for example "
-                "--force-fp32), or remove what patches it."
-            )
+        assert trajectory is not None
         return trajectory, noise
 
     def _thumbnail(self, way: Trajectory) -> Tensor | None:

@@ -15,13 +15,15 @@ from comfy_api.latest import io
 
 from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.sampling.fff import Color, FeatureFusionForward, Look, StyleStrength
-from .host import attention, host, running
+from ..magicstyle_core.sampling.texture import laid_steps
+from .host import attention, host, running, start
 from .host.fingerprint import check_model
 from .types import CATEGORY, Bank
 
 log = logging.getLogger(__name__)
 
 AS_METHOD, OWN = "as the method", "own"
+NO_TEXTURE = "This part of the schedule leaves out the middle of the way, where pieces are laid: texture has no effect."
 UNPATCHED = "A style bank is connected, but the model has no FFA Attention Patch: only its colours and pieces come in."
 
 
@@ -56,8 +58,29 @@ class FusedSampling:
             method = self.content.trajectory.method
             log.info("The content was inverted by %s, which keeps no residuals: detail has no effect.", method)
         ways = (None if bank is None else bank.trajectory for bank in (self.content, self.style))
+        if self.style is not None and look.texture and not laid_steps(sigmas):
+            log.info(NO_TEXTURE)
+        self._check_ends(x, sigmas, (extra_args or {}).get("denoise_mask") is not None)
         forward = FeatureFusionForward(*ways, look.at(self.strength))
         return forward(host.denoiser(model, extra_args), x, sigmas, callback)
+
+
+    def _check_ends(self, x: Tensor, sigmas: Tensor, masked: bool) -> None:
+        """``ValueError`` unless it goes from the content's noise, as it is, to the picture."""
+        if sigmas[-1] > 0:
+            raise ValueError(
+                f"The DDIM Sampler finishes the picture, so its schedule must end at 0; this one ends at {sigmas[-1]:.4g}. "
+                "Of a split schedule give it the last part, and the first part to another sampler (euler)."
+            )
+        if self.content is None or x.shape[1:] != self.content.trajectory.latents.shape[2:]:
+            return
+        noise = self.content.trajectory.latents[-1]
+        if len(noise) not in (1, len(x)):
+            return  # refused by name later
+        if masked and start.likeness(x, noise.to(x).expand_as(x)) > start.SAME:
+            raise ValueError(start.MASKED)
+        if start.was_added_to(x, noise.to(x).expand_as(x), float(sigmas[0])):
+            raise ValueError(start.ADDED)
 
 
 def look_input(first: str = AS_METHOD, texture: float = Look().texture) -> io.Input:
@@ -97,12 +120,12 @@ def own_look(chosen: Mapping[str, Any], steps: int | None) -> Look | None:
     if chosen["look"] == AS_METHOD:
         return None
     dials = {name: value for name, value in chosen.items() if name not in ("look", "start_step")}
-    start = chosen["start_step"]
-    if start and steps is None:
-        raise ValueError(f"start_step is {start}, which needs the portrait's bank. Connect content_bank, or set it to 0.")
-    if steps is not None and start >= steps:
-        raise ValueError(f"start_step is {start}, but the bank has {steps} steps. Set it to {steps - 1} or less.")
-    return Look(**dials, skipped=start / steps if steps else 0.0)
+    first = chosen["start_step"]
+    if first and steps is None:
+        raise ValueError(f"start_step is {first}, which needs the portrait's bank. Connect content_bank, or set it to 0.")
+    if steps is not None and first >= steps:
+        raise ValueError(f"start_step is {first}, but the bank has {steps} steps. Set it to {steps - 1} or less.")
+    return Look(**dials, skipped=first / steps if steps else 0.0)
 
 
 def style_strength_input() -> io.Input:

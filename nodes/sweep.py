@@ -14,7 +14,7 @@ from comfy_api.latest import io
 from ..magicstyle_core.bank.bank import FeatureBank
 from .fusion import fuse
 from .grid import labelled_grid
-from .host.attention import fusion_patches
+from .host.attention import check_unfused
 from .sampling import OWN, FusedSampling, look_input, own_look, way_back
 from .settings import Setting, parse
 from .types import CATEGORY, Bank
@@ -76,7 +76,7 @@ class AlphaBetaSweep(io.ComfyNode):
         cls, model, vae, content_bank, style_bank, settings, cfg, look, positive=None, negative=None
     ) -> io.NodeOutput:
         listed = parse(settings)
-        _check_unpatched(model)
+        check_unfused(model, "Connect the model from before it: the sweep patches it for each setting.")
         # All are patched before the first one runs, so that a setting that cannot be is refused at once.
         models = [_patched(model, content_bank, style_bank, setting) for setting in listed]
         steps = content_bank.trajectory.steps
@@ -97,14 +97,6 @@ class AlphaBetaSweep(io.ComfyNode):
         ]
         grid = labelled_grid(["portrait", "style", *(setting.label for setting in listed)], rows)
         return io.NodeOutput(torch.cat(drawn), grid)
-
-
-def _check_unpatched(model: ModelPatcher) -> None:
-    if fusion_patches(model.model_options["transformer_options"]):
-        raise ValueError(
-            "The model has an FFA Attention Patch already, which would act in every column, also in that of standard "
-            "attention. Connect the model before it: the sweep patches it for each setting."
-        )
 
 
 def _patched(model: ModelPatcher, content: FeatureBank, style: FeatureBank, setting: Setting) -> ModelPatcher:

@@ -88,7 +88,7 @@ class CapturePatch:
             if len(live.query) != sum(self.recorder.groups):
                 raise ValueError(
                     f"Inversion expected {sum(self.recorder.groups)} rows and got {len(live.query)}. "
-                    "Use one conditioning without areas or several prompts."
+                    "Another node evaluates the pictures in parts or more than once; remove it while inverting."
                 )
             self.recorder.put(call.forward.sigma, call.key, Feature(live.query, call.grid))
         return live

@@ -110,9 +110,14 @@ class FeatureFusionForward:
 def _start_of(way: Trajectory, role: str, sigmas: Tensor, x: Tensor) -> int:
     """The step of a trajectory at which ``sigmas`` begin; ``ValueError`` if it does not fit them or ``x``."""
     start = way.start_of(sigmas, role)
-    if way.batch not in (1, len(x)) or (role == "content" and way.size != tuple(x.shape[2:])):
+    if way.batch not in (1, len(x)):
         raise ValueError(
-            f"The {role} bank holds {way.batch} latents of {way.size[0]}x{way.size[1]}, the sampler runs {len(x)} of "
-            f"{x.shape[2]}x{x.shape[3]}. Give one {role}, or one for each; sample at the size of the inverted content."
+            f"The {role} bank holds {way.batch} pictures, the sampler runs {len(x)}. Invert one {role}, or one for each "
+            "picture that is sampled: a bank cannot be taken apart afterwards."
+        )
+    if role == "content" and way.size != tuple(x.shape[2:]):
+        raise ValueError(
+            f"The content was inverted as a latent of {way.size[0]}x{way.size[1]}, the sampler runs {x.shape[2]}x"
+            f"{x.shape[3]}. Sample at the size of the inverted content."
         )
     return start

@@ -48,6 +48,11 @@ def _nearest(wanted: Tensor, pieces: Tensor) -> Tensor:
     return pieces.gather(2, likeness.argmax(1)[:, None].expand(-1, pieces.shape[1], -1))
 
 
+def laid_steps(sigmas: Tensor) -> int:
+    """How many of these sigmas are those at which pieces are laid."""
+    return int(((sigmas > SMALLEST) & (sigmas < LARGEST)).sum())
+
+
 @dataclass(frozen=True, eq=False)
 class TextureSwap:
     """Moves the denoised estimate towards its `swap` during the steps in the middle, in which texture is decided.
@@ -70,8 +75,7 @@ class TextureSwap:
         """``denoised (B,C,H,W)`` at scalar ``sigma``, or what replaces it."""
         if self.amount == 0 or not SMALLEST < float(sigma) < LARGEST:
             return denoised
-        steps = int(((self.sigmas > SMALLEST) & (self.sigmas < LARGEST)).sum())
-        share = 1 - (1 - self.amount) ** (1 / steps)
+        share = 1 - (1 - self.amount) ** (1 / laid_steps(self.sigmas))
         laid = swap(transport(denoised, self.reference), self.reference)
         laid = transport(laid, denoised, 1 - self.color_strength)
         return denoised + share * (laid - denoised)

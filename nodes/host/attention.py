@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from comfy.model_patcher import ModelPatcher
+
 from ...magicstyle_core.fusion.attention import Acting, ForwardPass, FusionPatch, LayerCall, Patch
 from ...magicstyle_core.fusion.base import AttentionInputs
 from ...magicstyle_core.fusion.branches import Pending
@@ -66,6 +68,12 @@ def hooks(options: Mapping[str, Any]) -> list[Hook]:
 def fusion_patches(options: Mapping[str, Any]) -> list[FusionPatch]:
     """FFA's patches among a model's or a run's ``transformer_options``."""
     return [hook.patch for hook in hooks(options) if isinstance(hook.patch, FusionPatch)]
+
+
+def check_unfused(model: ModelPatcher, advice: str) -> None:
+    """``ValueError`` if the model has an FFA patch."""
+    if fusion_patches(model.model_options.get("transformer_options", {})):
+        raise ValueError(f"The model has an FFA Attention Patch already, which would act here too. {advice}")
 
 
 def look_of(options: Mapping[str, Any]) -> Look:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+import comfy.model_base
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
@@ -20,6 +21,12 @@ from ...magicstyle_core.sampling.ddim import Denoiser
 from ...magicstyle_core.schedule import SigmaWindow
 
 WINDOWS = "context_handler"  # where the options of a model hold what runs a long batch a few images at a time
+SIZES_OF_SDXL = 6 * 256  # of a pooled vector and this SDXL's labels consist: six numbers for sizes and crops
+# What a conditioning can hold besides a prompt, by the host's names: for a part of the picture, of the time (with what
+# stands for all of it), or made of one picture.
+OF_A_PART = ("area", "mask", "gligen")
+WHOLE_TIME = {"start_percent": 0.0, "end_percent": 1.0}
+OF_ONE_PICTURE = ("concat_latent_image", "concat_mask", "control", "reference_latents", "unclip_conditioning")
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
 
 Conditioning = list
@@ -28,17 +35,31 @@ Latent = dict
 
 
 def latent_of(model: ModelPatcher, latent: Latent, role: str) -> Tensor:
-    """Samples ``(B,C,H,W)`` of a LATENT, checked against the model."""
-    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    """Samples ``(B,C,H,W)`` of a LATENT of pictures, checked against the model."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    shape = tuple(samples.shape) if isinstance(samples, Tensor) else ()
     channels = model.get_model_object("latent_format").latent_channels
-    if samples.ndim != 4 or samples.shape[1] != channels:
+    if len(shape) != 4 or shape[1] != channels or 0 in shape:
         raise ValueError(
-            f"The {role} latent has shape {tuple(samples.shape)}; this model needs (batch, {channels}, height, width). "
+            f"The {role} latent has shape {shape}; this model needs (batch, {channels}, height, width), none of them 0. "
             "Encode the picture with the VAE of this model."
         )
+    if latent.get("noise_mask") is not None:
+        raise ValueError(
+            f"The {role} latent has a noise mask, and inversion takes whole pictures. Remove Set Latent Noise Mask (take "
+            "VAE Encode instead of VAE Encode for Inpainting); to change a part of the picture, lay the result over the "
+            "portrait with Image Composite Masked."
+        )
+    samples = samples.float()
     if not bool(samples.isfinite().all()):
         raise ValueError(
             f"The {role} latent holds NaN or infinite values. Encode the picture again; if it stays, run the VAE in fp32."
+        )
+    numbers = samples.flatten(1)
+    if bool((numbers.amax(1) == numbers.amin(1)).any()):
+        raise ValueError(
+            f"The {role} latent holds one number everywhere: it is an empty latent and no picture. Connect a picture "
+            "through VAE Encode."
         )
     return samples
 
@@ -51,16 +72,47 @@ def empty_conditioning(model: ModelPatcher) -> Conditioning:
 
 
 def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None) -> Conditioning:
-    """``conditioning``, or the empty one; ``ValueError`` if it is of another text encoder's width."""
+    """``conditioning``, or the empty one; ``ValueError`` if it is of another kind of text encoder."""
     if conditioning is None:
         return empty_conditioning(model)
-    width = model.model.model_config.unet_config["context_dim"]
-    for context, _ in conditioning:
-        if context.shape[-1] != width:
+    config = model.model.model_config.unet_config
+    pooled = config["adm_in_channels"] - SIZES_OF_SDXL if isinstance(model.model, comfy.model_base.SDXL) else None
+    for context, options in conditioning or [(None, {})]:
+        shape = tuple(context.shape) if isinstance(context, Tensor) else ()
+        if len(shape) != 3 or shape[-1] != config["context_dim"]:
+            came = f"is {shape[-1]} wide" if len(shape) == 3 else f"has shape {shape}"
             raise ValueError(
-                f"The conditioning is {context.shape[-1]} wide, this model needs {width}. "
+                f"The conditioning {came}, this model needs {config['context_dim']}. "
                 "Use the CLIP of the same checkpoint, or leave the input empty."
             )
+        found = options.get("pooled_output")
+        if pooled is not None and (found is None or found.shape[-1] != pooled):
+            raise ValueError(
+                f"The conditioning has {'no pooled output' if found is None else f'a pooled output {found.shape[-1]} wide'}; "
+                f"SDXL needs one of {pooled}. Use the CLIP of an SDXL checkpoint, or leave the input empty."
+            )
+    return conditioning
+
+
+def inverted_conditioning(model: ModelPatcher, conditioning: Conditioning | None, pictures: str) -> Conditioning:
+    """A conditioning under which whole pictures can be inverted; ``ValueError`` if it is more than one prompt for all of
+    the time and all of the picture, or if it belongs to one picture and there are two kinds (``pictures`` names them)."""
+    conditioning = checked_conditioning(model, conditioning)
+    options = conditioning[0][1]
+    partly = sorted(name for name in OF_A_PART if options.get(name) is not None)
+    partly += [name for name, whole in WHOLE_TIME.items() if options.get(name, whole) != whole]
+    if len(conditioning) != 1 or partly:
+        raise ValueError(
+            f"The conditioning holds {', '.join(partly) or f'{len(conditioning)} prompts'}; inversion takes one prompt "
+            "for the whole picture and all of the time. Leave the input empty or connect a plain prompt, and give areas "
+            "and ranges to the sampler."
+        )
+    own = sorted(name for name in OF_ONE_PICTURE if options.get(name) is not None)
+    if own and pictures:
+        raise ValueError(
+            f"The conditioning belongs to one picture ({', '.join(own)}), and here {pictures} are inverted under it. Use "
+            "two DDIM Inversion nodes, one for each, and give it to the one whose picture it is."
+        )
     return conditioning
 
 
@@ -85,9 +137,10 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def window(model: ModelPatcher, start_percent: float, end_percent: float) -> SigmaWindow:
     """Part of sampling between two fractions of it; ``ValueError`` if it ends before it begins."""
-    if start_percent > end_percent:
+    if not 0 <= start_percent <= end_percent <= 1:
         raise ValueError(
-            f"start_percent ({start_percent:g}) is after end_percent ({end_percent:g}). Lower start or raise end."
+            f"start_percent ({start_percent:g}) and end_percent ({end_percent:g}) must be numbers from 0 to 1, start not "
+            "after end. Lower start or raise end."
         )
     sampling = model.get_model_object("model_sampling")
     return SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
@@ -120,7 +173,18 @@ def without_guidance(model: ModelPatcher) -> ModelPatcher:
 
 def denoiser(model: Callable[..., Tensor], extra_args: dict | None) -> Denoiser:
     """What a SAMPLER function is given, as core wants it."""
-    return lambda x, sigma: model(x, sigma, **(extra_args or {}))
+    return lambda x, sigma: finite(model(x, sigma, **(extra_args or {})), float(sigma[0]))
+
+
+def finite(denoised: Tensor, sigma: float) -> Tensor:
+    """What the network gave; ``ValueError`` if it holds NaN or infinite values."""
+    if not bool(denoised.isfinite().all()):
+        raise ValueError(
+            f"The network gave NaN or infinite values at sigma {sigma:.4g}. Start the host with --force-fp32 (or another "
+            "precision), lower cfg and strengths, or remove what patches the model; if a bank was made in another "
+            "precision, invert its picture again."
+        )
+    return denoised
 
 
 def run_sampler(

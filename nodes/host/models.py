@@ -42,6 +42,11 @@ def attention_layers(model: ModelPatcher) -> tuple[AttentionLayer, ...]:
 
 def _supported_unet(model: ModelPatcher) -> UNetModel:
     unet = model.get_model_object("diffusion_model")
+    if not isinstance(unet, UNetModel) and isinstance(model.model.diffusion_model, UNetModel):
+        raise ValueError(
+            f"Another node put {type(unet).__name__} in the place of this model's UNet. Connect the model from before that "
+            "node."
+        )
     if not isinstance(unet, UNetModel):
         raise ValueError(f"{SUPPORTED}; this model is {type(model.model).__name__}. Load another checkpoint.")
     if isinstance(model.model, comfy.model_base.SDXLRefiner):

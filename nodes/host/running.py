@@ -19,12 +19,13 @@ import comfy.patcher_extension
 from comfy.model_patcher import ModelPatcher
 
 from ...magicstyle_core.bank.bank import Fetched
-from ...magicstyle_core.fusion.attention import ForwardPass, FusionPatch
+from ...magicstyle_core.fusion.attention import CapturePatch, ForwardPass, FusionPatch, Patch
+from ...magicstyle_core.fusion.base import CONTENT
 from ...magicstyle_core.fusion.prefetch import Prefetcher
-from ...magicstyle_core.layers import AttentionLayer, describe
+from ...magicstyle_core.layers import BLOCKS, AttentionLayer, describe
 from ...magicstyle_core.sampling.fff import StyleStrength
 from ...magicstyle_core.schedule import SIGMA_TOLERANCE, find_step, format_sigmas
-from . import attention, host
+from . import attention, host, start
 from .attention import PASS, Evaluation
 from .memory import CudaTransfer
 from .recomputing import Recomputation
@@ -38,6 +39,11 @@ REPLACED = "Another node replaces self-attention at %s: FFA leaves these layers 
 OVERRIDDEN = (
     "FFA Attention Patch takes the place of what a node before it made self-attention read, at %s. Put that node after "
     "FFA, or set strength below 1, or choose Custom, joined keys with live+style, and both act."
+)
+
+SAME_KEYS = (
+    "Another node works on what self-attention gives for the positive and the negative prompt (normalized attention "
+    "guidance). FFA gives both the same keys, so that little tells them apart: set rows of FFA to positive, and both act."
 )
 
 
@@ -56,9 +62,12 @@ def with_run(model: ModelPatcher) -> ModelPatcher:
 
 
 def _keep_run(executor: Any, *args: Any, **kwargs: Any) -> Any:
-    guider, sigmas = executor.class_obj, args[3]
+    """OUTER_SAMPLE wrapper: ``(noise, latent, sampler, sigmas, mask, ...)``."""
+    guider, (noise, latent, _, sigmas, mask) = executor.class_obj, args[:5]
     options = guider.model_options.setdefault("transformer_options", {})  # the host made a copy for this run
-    run = options[RUN] = Run(attention.fusion_patches(options), sigmas, guider.model_patcher.load_device)
+    patches = attention.fusion_patches(options)
+    start.check(patches, guider.model_patcher.model.process_latent_in(latent), noise, mask)
+    run = options[RUN] = Run(patches, sigmas, guider.model_patcher.load_device, tuple(latent.shape[2:]))
     try:
         return executor(*args, **kwargs)
     finally:
@@ -78,7 +87,7 @@ def _begin_evaluation(executor: Any, x: Tensor, timestep: Tensor, model_options:
 
     def evaluate() -> Tensor:
         run.begin(guider, timestep, model_options)
-        return executor(x, timestep, model_options, *args, **kwargs)
+        return host.finite(executor(x, timestep, model_options, *args, **kwargs), float(timestep[0]))
 
     try:
         return evaluate()
@@ -96,12 +105,18 @@ def _run_pass(executor: Any, *args: Any, **kwargs: Any) -> Any:
     if not attention.hooks(options):
         return executor(*args, **kwargs)
     run: Run | None = options.get(RUN)
+    if run is not None:
+        run.check_whole(args[0], options)
     options = attention.forward_pass(options, run and run.evaluation)
-    result = executor(*args[:5], options, *args[6:], **kwargs)
     forward: ForwardPass = options[PASS]
+    try:
+        result = executor(*args[:5], options, *args[6:], **kwargs)
+    except RuntimeError:
+        forward.pending.check_all_used()  # what was not read left rows behind, which fit nothing
+        raise
     forward.pending.check_all_used()
     if run is not None:
-        run.tell(forward)
+        run.note(forward, options)
     return result
 
 
@@ -111,18 +126,24 @@ class Run:
     ``strength`` multiplies that of every patch; ``evaluation`` is the one that goes on.
     """
 
-    def __init__(self, patches: Sequence[FusionPatch], sigmas: Tensor, device: torch.device) -> None:
+    def __init__(
+        self, patches: Sequence[FusionPatch], sigmas: Tensor, device: torch.device, size: tuple[int, ...]
+    ) -> None:
         self.strength = 1.0
         self.evaluation: Evaluation | None = None
-        self._patches, self._sigmas, self._checked = patches, sigmas, False
+        self._patches, self._sigmas, self._size, self._checked = patches, sigmas, size, False
         self._prefetcher: Prefetcher | None = None
         if patches and device.type == "cuda":
             self._prefetcher = Prefetcher(patches, sigmas.tolist(), CudaTransfer(device))
         self._recomputation = Recomputation(patches)
         self._told: set[str] = set()
+        self._fused: set[AttentionLayer] = set()
+        self._replaced: set[AttentionLayer] = set()
+        self._overridden: set[AttentionLayer] = set()
 
     def begin(self, guider: Any, timestep: Tensor, model_options: dict) -> None:
         """Decide what depends on sigma alone: once for all layers and batches of an evaluation."""
+        self._tell()  # of the evaluation before
         if not self._checked and self.strength:
             _check_schedule(self._patches, self._sigmas)
             self._checked = True
@@ -136,19 +157,38 @@ class Run:
         acting = {patch: patch.at(sigma, self.strength, fetched) for patch in self._patches}
         self.evaluation = Evaluation(sigma, roles, acting)
 
-    def tell(self, forward: ForwardPass) -> None:
-        """A word in the log, once a run, where FFA and another node meet at a layer and one of them does not act."""
-        layers = {layer.key: layer for patch in forward.acting for layer in patch.layers}
-        for message, lost in (
-            (REPLACED, [layer for layer in layers.values() if forward.is_replaced(layer.key)]),
-            (OVERRIDDEN, [layers[key] for key in forward.overridden]),
-        ):
-            self._say(message, lost)
+    def check_whole(self, x: Tensor, options: Mapping[str, Any]) -> None:
+        """``ValueError`` if the network is given a part of the picture where patches count on all of it."""
+        needy = [hook.patch for hook in attention.hooks(options) if _counts_on_place(hook.patch)]
+        if needy and tuple(x.shape[2:]) != self._size:
+            height, width = x.shape[2:]
+            raise ValueError(
+                f"The network is given {height}x{width} of a latent of {self._size[0]}x{self._size[1]}: another node "
+                "runs it tile by tile, or a conditioning has an area. Inversion needs the whole picture, so remove that "
+                "node while inverting; for sampling leave content_bank of FFA unconnected, which then works on any part."
+            )
 
-    def _say(self, message: str, lost: Sequence[AttentionLayer]) -> None:
-        if lost and message not in self._told:
+    def note(self, forward: ForwardPass, options: Mapping[str, Any]) -> None:
+        """Remember where FFA acted in a pass, and where another node met it."""
+        layers = {layer.key: layer for patch in forward.acting for layer in patch.layers}
+        for layer in layers.values():
+            (self._replaced if forward.is_replaced(layer.key) else self._fused).add(layer)
+        self._overridden.update(layers[key] for key in forward.overridden)
+        both = {"positive", "negative"} <= set(forward.roles)
+        if both and options.get("patches", {}).get("attn1_output_patch") and any(p.rows == "all" for p in forward.acting):
+            self._say(SAME_KEYS)
+
+    def _tell(self) -> None:
+        """A word in the log, once a run, where FFA and another node meet at a layer and one of them does not act."""
+        if lost := self._replaced - self._fused:
+            self._say(REPLACED, describe(sorted(lost, key=_address)))
+        if self._overridden:
+            self._say(OVERRIDDEN, describe(sorted(self._overridden, key=_address)))
+
+    def _say(self, message: str, *args: str) -> None:
+        if message not in self._told:
             self._told.add(message)
-            log.warning(message, describe(lost))
+            log.warning(message, *args)
 
     def give_up_prefetch(self) -> bool:
         """Free what was fetched and fetch no more; False if there was nothing to give up."""
@@ -160,9 +200,19 @@ class Run:
 
     def close(self) -> None:
         """Let go of everything."""
+        self._tell()
         self.give_up_prefetch()
         self.evaluation = None
         self._recomputation = Recomputation(())
+
+
+def _counts_on_place(patch: Patch) -> bool:
+    """Whether a patch keeps or reads features of the running picture by their place."""
+    return isinstance(patch, CapturePatch) or (isinstance(patch, FusionPatch) and CONTENT in patch.read)
+
+
+def _address(layer: AttentionLayer) -> tuple:
+    return BLOCKS.index(layer.key.block), *layer.key[1:]
 
 
 def set_strength(model_options: Mapping[str, Any], strength: StyleStrength) -> None:

@@ -160,6 +160,7 @@ SAG = patch("SelfAttentionGuidance", scale=0.5, blur_sigma=2.0)
 HYPERTILE = patch("HyperTile", tile_size=64, swap_size=1, max_depth=0, scale_depth=False)
 TOME = patch("TomePatchModel", ratio=0.5)
 REFERENCE = patch("TestReferenceOnly", replaces=False)
+NAG = patch("NAGuidance", nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
 REFERENCE_REPLACED = patch("TestReferenceOnly", replaces=True)
 SKIPPING = {"reuse_threshold": 0.9, "start_percent": 0.0, "end_percent": 1.0, "verbose": False}
 EIGHT_STEPS = {"steps": 8}
@@ -186,8 +187,7 @@ COMPANIONS = [
     Companion("FreeU V2", patch("FreeU_V2", b1=1.3, b2=1.4, s1=0.9, s2=0.2)),
     Companion("self-attention scaled (UNetSelfAttentionMultiply)", patch(
         "UNetSelfAttentionMultiply", q=1.5, k=1.0, v=1.0, out=1.0)),
-    Companion("Normalized Attention Guidance, FFA with rows positive", patch(  # fused alike, both rows agree
-        "NAGuidance", nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5), fusion={"rows": "positive"}),
+    Companion("Normalized Attention Guidance, FFA with rows positive", NAG, fusion={"rows": "positive"}),
     Companion("Adaptive Projected Guidance", patch("APG", eta=1.0, norm_threshold=5.0, momentum=0.0), cfg=6.0),
     Companion("FreSca", patch("FreSca", scale_low=1.0, scale_high=1.25, freq_cutoff=4)),
     Companion("EasyCache", patch("EasyCache", **SKIPPING), banks=EIGHT_STEPS),
@@ -196,7 +196,7 @@ COMPANIONS = [
               refused={place: "leaves out evaluations" for place in ("before", "after")}),
     Companion("RescaleCFG", patch("RescaleCFG", multiplier=0.7), cfg=6.0),
     Companion("Differential Diffusion", patch("DifferentialDiffusion", strength=1.0), needs=MASK,
-              latent=lambda link: node("SetLatentNoiseMask", samples=link, mask=["mask", 0])),
+              latent=lambda link: node("SetLatentNoiseMask", samples=["content", 0], mask=["mask", 0])),
     Companion("Dual CFG Guider", guider=lambda model: node(
         "DualCFGGuider", model=model, cond1=["text", 0], cond2=["third text", 0], negative=["other text", 0],
         cfg_conds=4.0, cfg_cond2_negative=2.0, style="regular"), needs=THIRD),
@@ -215,7 +215,7 @@ COMPANIONS = [
     Companion("reference-only replacement of a layer, style of another size", REFERENCE_REPLACED, banks=OTHER_SIZE),
     Companion("HyperTile", HYPERTILE, refused={"before": TILED, "after": "tiles tokens (HyperTile)"}),
     Companion("ToMe", TOME, refused={"before": TILED}),
-    Companion("conditioning with an area", refused={"after": "without area conditioning"}, positive=lambda link: node(
+    Companion("conditioning with an area", refused={"after": "a conditioning has an area"}, positive=lambda link: node(
         "ConditioningSetArea", conditioning=link, width=64, height=64, x=0, y=0, strength=1.0)),
     Companion("Deep Shrink (PatchModelAddDownscale)", patch(
         "PatchModelAddDownscale", block_number=1, downscale_factor=2.0, start_percent=0.0, end_percent=0.7,
@@ -248,7 +248,6 @@ def test_both_act_or_one_says_no(run, companion, place):
 @pytest.mark.parametrize(
     ("companion", "place", "message"),
     [
-        (Companion("", PAG), "after", "Another node replaces self-attention at middle.0"),
         (Companion("", REFERENCE_REPLACED), "before", "replaces self-attention at output.3"),
         (Companion("", REFERENCE), "before", "takes the place of what a node before it"),
     ],
@@ -259,6 +258,19 @@ def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(executor, cap
     assert len(told) == 1, caplog.messages  # one of the four runs has both
 
 
+def test_guidance_between_the_rows_of_self_attention_needs_rows_of_its_own(executor, caplog):
+    """NAG: with FFA on all rows its effect is nearly gone, and the log says what helps; then it acts and nothing is said."""
+    effects, said = {}, {}
+    for rows in ("all", "positive"):
+        caplog.clear()
+        kept = executor.run(four(Companion("", NAG, fusion={"rows": rows}), "after"))
+        effects[rows] = Effects.of(kept)
+        said[rows] = [line for line in caplog.messages if "set rows of FFA to positive" in line]
+    assert effects["all"].companion_in_company < SHARE * effects["all"].companion
+    assert effects["positive"].companion_in_company > SHARE * effects["positive"].companion
+    assert (len(said["all"]), len(said["positive"])) == (1, 0)
+
+
 def test_what_a_node_before_made_attention_read_is_not_read(run):
     kept = run(four(Companion("", REFERENCE, banks={"end_percent": 1.0}), "before"))  # features of the last step too
     effects = Effects.of(kept)
@@ -267,8 +279,9 @@ def test_what_a_node_before_made_attention_read_is_not_read(run):
     record("Nodes", "reference-only patch", "before", "FFA takes its place, and the log says so", str(effects))
 
 
-def test_where_both_act_the_log_says_nothing(executor, caplog):
-    executor.run(four(Companion("", REFERENCE), "after"))
+@pytest.mark.parametrize("companion", [REFERENCE, PAG], ids=["reference-only", "PAG, in a pass of its own"])
+def test_where_both_act_the_log_says_nothing(executor, caplog, companion):
+    executor.run(four(Companion("", companion), "after"))
     assert not [line for line in caplog.messages if "FFA" in line]
 
 

@@ -60,7 +60,17 @@ def test_an_inpainting_model_may_be_told_what_to_paint(run, name, monkeypatch):
         "text": node("TestPrompt", seed=1, tokens=77, width=64),
         "told": node("TestInpainted", conditioning=["text", 0], latent=["content", 0]),
     }
+    told = {name: value for name, value in graph["csdi"]["inputs"].items() if name not in ("content", "style")}
     graph["csdi"]["inputs"]["conditioning"] = ["told", 0]
+    with pytest.raises(AssertionError, match=r"belongs to one picture .*two DDIM Inversion nodes"):
+        run(graph)
+    del graph["csdi"]
+    graph["portrait"] = node("MagicStyle_Invert", **told, latent=["content", 0], conditioning=["told", 0])
+    graph["picture"] = node("MagicStyle_Invert", **told, latent=["style", 0])
+    for name in ("ffa", "fff", "plain"):
+        graph[name]["inputs"]["content_bank"] = ["portrait", 0]
+    for name in ("ffa", "fff"):
+        graph[name]["inputs"]["style_bank"] = ["picture", 0]
     for name in ("fff", "plain"):
         graph[name]["inputs"]["positive"] = ["told", 0]
     kept = run(graph)

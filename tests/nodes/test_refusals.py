@@ -66,11 +66,15 @@ def test_refuses_another_size_than_the_content(run):
 
 
 def test_refuses_as_many_styles_as_there_are_not_portraits(run):
-    for color in ("adain", "none"):
-        message = failure(run, full(content={"batch": 3}, style={"batch": 2}, fff_changes={"color": color}))
+    assert "2 style pictures for 3 portraits" in failure(run, full(content={"batch": 3}, style={"batch": 2}))
+    for color in ("adain", "none"):  # a bank from elsewhere
+        graph = full(content={"batch": 3}, fff_changes={"color": color}) | {"two": latent(5, batch=2)}
+        graph["other"] = invert("two")
+        for name in ("ffa", "fff"):
+            graph[name]["inputs"]["style_bank"] = ["other", 0]
+        message = failure(run, graph)
         assert "style bank holds 2" in message
         assert "3" in message
-        assert "Give one style" in message
 
 
 def test_refuses_a_prompt_of_another_text_encoder(run):
