@@ -34,7 +34,9 @@ from damage import damaged, first_format  # noqa: E402
 
 CLIENTS = 8
 SILENCE = 120  # seconds without a message from the server after which a prompt is lost
+SHARE = 0.1  # of all damages that one run draws from: each is a whole file in memory
 COUNTED = ("files", "names", "cancels", "hostile", "prompts", "raw", "lost", "wrong", "deaths")
+Pictures = list[tuple[str, bytes]]  # node and pixels
 BAD = ("lost", "wrong", "deaths")
 
 
@@ -70,7 +72,7 @@ class Torture:
         self.clients, self.names = clients, names
         self.library = host.base / "models" / "magicstyle_banks" / FOLDER
         self.counts: Counter[str] = Counter()
-        self.references: dict[str, list[bytes]] = {}
+        self.references: dict[str, Pictures] = {}
         self.memory = [0, 0]  # MiB of the server after the references and at the end
         self._lock, self._dead, self._numbers = threading.Lock(), threading.Event(), iter(range(1, 10**9))
 
@@ -78,8 +80,9 @@ class Torture:
         """Save the bank that others load and damage, and paint each valid prompt alone."""
         self.bank = self._saved(self._salted(saving("style")))
         self.data = (self.library.parent / self.bank).read_bytes()
-        files = (self.data, first_format(self.data))
-        self.damages = [pair for number, file in enumerate(files) for pair in damaged(file, self.seed + number)]
+        chance, files = random.Random(self.seed), (self.data, first_format(self.data))
+        every = (pair for number, file in enumerate(files) for pair in damaged(file, self.seed + number))
+        self.damages = [pair for pair in every if chance.random() < SHARE]
         self.valid = {name: p for name, p in valid(self.bank).items() if name in (self.names or (name,))}
         self.references = {name: self._pictures(self.client.run(self._salted(p))) for name, p in self.valid.items()}
         self.memory[0] = self._settled()
@@ -129,8 +132,9 @@ class Torture:
     def right(self, name: str) -> None:
         """Run a valid prompt, again if somebody's cancel hit it, and compare its pictures with the reference."""
         run = self._ended(prompt := self._salted(self.valid[name]))
-        if run is not None and self._pictures(run) != self.references[name]:
-            self._fail("wrong", prompt, f"{name} gave another picture than at the start.")
+        if run is not None and (painted := self._pictures(run)) != self.references[name]:
+            data = b"".join(picture for _, picture in painted)
+            self._fail("wrong", prompt, f"{name} gave {_differing(painted, self.references[name])}.", data)
 
     def _save_and_load(self, chance: random.Random) -> None:
         """A bank that is saved can be loaded, and paints what the first one painted."""
@@ -262,10 +266,11 @@ class Torture:
                 self._fail("deaths", {}, self.host.tail())
         return self._dead.is_set()
 
-    def _pictures(self, run: Run) -> list[bytes]:
-        """Pixels of all that a run saved."""
-        savers = sorted(node for node, shown in run.outputs.items() if shown.get("images"))
-        return [pixels(picture) for node in savers for picture in self.client.images(run, node)]
+    def _pictures(self, run: Run) -> Pictures:
+        """Pixels of all that a run saved, each with its node; not the previews, of which the host forgets some."""
+        shown = {node: outputs["images"] for node, outputs in sorted(run.outputs.items()) if outputs.get("images")}
+        nodes = [node for node, images in shown.items() if all(image["type"] == "output" for image in images)]
+        return [(node, pixels(picture)) for node in nodes for picture in self.client.images(run, node)]
 
     def _salted(self, prompt: Prompt) -> Prompt:
         """The same prompt to people, another to the host's cache, so that it runs."""
@@ -295,7 +300,7 @@ class Torture:
         file = self.folder / f"{kind}-{number}.json"
         file.write_text(json.dumps(prompt, indent=1))
         if data is not None:
-            file.with_suffix(".safetensors").write_bytes(data)
+            file.with_suffix(".bin").write_bytes(data)
         say(f"{kind}: {ascii(why[:600])} The prompt: {file}")
 
 
@@ -305,6 +310,14 @@ def resident(process: int) -> int:
     if not status.exists():
         return 0
     return next(int(line.split()[1]) // 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+
+
+def _differing(painted: Pictures, reference: Pictures) -> str:
+    nodes, expected = ([node for node, _ in pictures] for pictures in (painted, reference))
+    if nodes != expected:
+        return f"pictures of nodes {nodes}; at the start {expected}"
+    other = sorted({one[0] for one, two in zip(painted, reference, strict=True) if one != two})
+    return f"other pixels than at the start, at nodes {other}"
 
 
 def _raw(error: PromptFailedError) -> bool:
