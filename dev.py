@@ -5,6 +5,7 @@
     python3 dev.py test       all tests (--fast: without server and browser)
     python3 dev.py serve      ComfyUI in the browser, with the pack and its pictures
     python3 dev.py bench      measured ratios
+    python3 dev.py torture    everything hostile at a real ComfyUI, while valid prompts must stay right
     python3 dev.py lint       ruff, pyright, imports
     python3 dev.py workflows  write tests/prompts/ anew from workflows/
     python3 dev.py compatibility  write docs/compatibility.md from what tests measure on both hosts
@@ -49,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", metavar="cost|quality|presets|colors")
     bench.add_argument("--out", type=Path, default=Path("out"), metavar="DIR")
 
+    torture = commands.add_parser("torture", parents=[common], help="hostile files, names, cancels and prompts")
+    torture.add_argument("--minutes", type=float, default=10, metavar="N")
+    torture.add_argument("--seed", type=int, metavar="N", help="of an earlier run, to repeat what it drew")
+    torture.add_argument("--out", type=Path, default=Path("out"), metavar="DIR", help="for what failed")
+
     commands.add_parser("lint", parents=[common], help="ruff, pyright, imports")
     commands.add_parser("workflows", parents=[common], help="tidy workflows/, write tests/prompts/; --help for more")
     commands.add_parser("compatibility", parents=[common], help="write docs/compatibility.md from tests")
@@ -72,6 +78,10 @@ def dispatch(options: argparse.Namespace, rest: list) -> int:
         from dev.bench import bench
 
         return bench(options, rest)
+    if options.command == "torture":
+        from dev.torture import torture
+
+        return torture(options)
     if options.command == "workflows":
         from dev.workflows import workflows
 

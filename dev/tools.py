@@ -32,6 +32,8 @@ TEST_TOOLS = (
     "importlib-metadata==9.0.1",
     "zipp==4.1.2",
     "regex==2026.9.29",  # an oracle for DDIM
+    "hypothesis==6.168.5",  # hostile values for nodes
+    "sortedcontainers==2.4.0",
 )
 MEASURE_TOOLS = (  # scikit-image: measures of the quality benchmark, also under test
     "scikit-image==0.25.2",

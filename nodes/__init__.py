@@ -4,6 +4,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import library
 from .bank import BankInfo, LoadBank, SaveBank
+from .checking import checked
 from .colors import KeepColors
 from .demo_model import LoadDemoModel
 from .fusion import FFAAttentionPatch
@@ -17,7 +18,7 @@ class MagicStyleExtension(ComfyExtension):
         library.register()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [
+        published = [
             ContentStyleInversion,
             DDIMInversion,
             FFAAttentionPatch,
@@ -31,6 +32,7 @@ class MagicStyleExtension(ComfyExtension):
             LoadBank,
             LoadDemoModel,
         ]
+        return [checked(node) for node in published]
 
 
 async def comfy_entrypoint() -> MagicStyleExtension:

@@ -15,7 +15,7 @@ from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.bank.serialization import load_bank, save_bank
 from ..magicstyle_core.layers import describe
 from ..magicstyle_core.schedule import format_sigmas
-from . import library, pictures
+from . import checking, library, pictures
 from .host import host
 from .host.memory import readable
 from .types import CATEGORY, Bank
@@ -88,7 +88,7 @@ class LoadBank(io.ComfyNode):
         try:
             return name is None or library.find(name) is not None  # None: it comes by a link, see execute
         except ValueError as error:
-            return str(error)
+            return checking.readable(str(error))
 
     @classmethod
     def fingerprint_inputs(cls, name=None) -> str:

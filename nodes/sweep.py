@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..magicstyle_core.bank.bank import FeatureBank
+from .checking import readable
 from .fusion import fuse
 from .grid import labelled_grid
 from .host.attention import check_unfused
@@ -68,7 +69,7 @@ class AlphaBetaSweep(io.ComfyNode):
             if settings is not None:
                 parse(settings)
         except ValueError as error:
-            return str(error)
+            return readable(str(error))
         return True
 
     @classmethod

@@ -1,4 +1,7 @@
-"""Damaged bank files, all from one seed: ``damaged(data, seed)`` yields (what was done, bytes)."""
+"""Damaged bank files, all from one seed: ``damaged(data, seed)`` yields (what was done, bytes).
+
+Standard library only: ``dev.py torture`` uses it too.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,9 @@ import copy
 import hashlib
 import json
 import random
+import struct
 import zlib
 from collections.abc import Iterator
-
-import numpy as np
 
 NASTY_TEXTS = (
     "", "null", "[]", "{}", "NaN", "[NaN]", "1e999", "[1e999]", "-1", "true", '"x"', "[1, 2", "\x00", "9" * 5000,
@@ -45,7 +47,7 @@ class BankFile:
         sums = [zlib.crc32(text), *(zlib.crc32(part) for name, part in self.parts.items() if name != "checksums")]
         kept = len(self.parts["checksums"]) // 8
         sums = (sums + [0] * kept)[:kept]
-        parts = {**self.parts, "checksums": np.array(sums, "<i8").tobytes()}
+        parts = {**self.parts, "checksums": struct.pack(f"<{kept}q", *sums)}
         return text + b"".join(parts.values())
 
 
@@ -59,7 +61,7 @@ def first_format(data: bytes) -> bytes:
     clean = file.parts["latents"][: len(file.parts["latents"]) // shape[0]]
     file.said |= {
         "magicstyle_bank": "1",
-        "sigmas": json.dumps(np.frombuffer(file.parts["sigmas"], "<f4").tolist()),
+        "sigmas": json.dumps(struct.unpack(f"<{file.header['sigmas']['shape'][0]}f", file.parts["sigmas"])),
         "precision": "int8" if "I8" in features else precisions[features[0]] if features else "-",
         "storage": "live" if "told.context" in file.header else "stored",
         "latent": json.dumps(shape[1:]),
