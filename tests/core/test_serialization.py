@@ -146,7 +146,7 @@ def test_loading_reads_no_feature_and_reading_one_reads_only_that(model, path, m
     save_bank(record(model, "cpu", torch.float16, path.parent), path)
     asked = []
     get = TensorFileReader.get
-    monkeypatch.setattr(TensorFileReader, "get", lambda file, name: asked.append(name) or get(file, name))
+    monkeypatch.setattr(TensorFileReader, "get", lambda file, name, *sums: asked.append(name) or get(file, name, *sums))
     loaded = load_bank(path)
     assert sorted(asked) == ["checksums", "latents", "noise", "sigmas"]
     loaded.store.at(2)[loaded.layers[0].key]
@@ -214,8 +214,8 @@ def test_nothing_is_overwritten(model, path):
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(model, path, monkeypatch):
     bank = record(model, "cpu", torch.float16, path.parent)
-    close = TensorFileWriter.close
-    monkeypatch.setattr(TensorFileWriter, "close", lambda *a, **k: path.write_bytes(b"theirs") and close(*a, **k))
+    sync = TensorFileWriter.sync
+    monkeypatch.setattr(TensorFileWriter, "sync", lambda writer: path.write_bytes(b"theirs") and sync(writer))
     with pytest.raises(ValueError, match="that file exists"):
         save_bank(bank, path)
     assert path.read_bytes() == b"theirs"
@@ -275,7 +275,7 @@ def test_a_file_that_changes_after_loading_is_noticed(model, path):
         loaded.store.at(3)[key]
     save_bank(bank, path)
     for step in (1, 2):
-        with pytest.raises(ValueError, match="changed or replaced meanwhile. Load the bank again"):
+        with pytest.raises(ValueError, match=r"changed or replaced meanwhile\. Choose another file, put"):
             loaded.store.at(step)[key]
 
 
@@ -306,5 +306,5 @@ def test_a_file_that_is_truncated_between_looking_and_reading_is_an_error_too(mo
         return found
 
     monkeypatch.setattr(tensor_file, "_identity", then_truncated)
-    with pytest.raises(ValueError, match=r"was shortened while it was read\. Load the bank again"):
+    with pytest.raises(ValueError, match=r"was shortened while it was read\. Choose another file"):
         loaded.store.at(4)[key]
