@@ -24,6 +24,8 @@ DEFAULT = "\n".join(
     ["Standard attention", *(f"queries=stored beta={beta:g}  # beta {beta:g}" for beta in (0, 0.2, 0.4, 0.6, 0.8, 1))]
 )
 
+MOST = 1024  # pictures: they stay in memory until the last is drawn
+
 
 class AlphaBetaSweep(io.ComfyNode):
     @classmethod
@@ -77,6 +79,7 @@ class AlphaBetaSweep(io.ComfyNode):
     ) -> io.NodeOutput:
         listed = parse(settings)
         _check_unpatched(model)
+        _check_count(len(listed), content_bank.trajectory.batch)
         # All are patched before the first one runs, so that a setting that cannot be is refused at once.
         models = [_patched(model, content_bank, style_bank, setting) for setting in listed]
         steps = content_bank.trajectory.steps
@@ -104,6 +107,14 @@ def _check_unpatched(model: ModelPatcher) -> None:
         raise ValueError(
             "The model has an FFA Attention Patch already, which would act in every column, also in that of standard "
             "attention. Connect the model before it: the sweep patches it for each setting."
+        )
+
+
+def _check_count(settings: int, portraits: int) -> None:
+    if settings * portraits > MOST:
+        raise ValueError(
+            f"{settings} settings of {portraits} portraits are {settings * portraits} pictures; at most {MOST} go into one "
+            "grid. Leave out settings, or invert fewer portraits at a time."
         )
 
 

@@ -25,7 +25,7 @@ Fate = Literal["removed", "kept", "in use"]
 ENDING = ".tmp"
 OLD = 24 * 3600  # seconds since the last write after which no other machine is still at it
 CLOSED = 60  # seconds in which a file that :func:`finish` closed has another name
-_NAME = re.compile(r"\..*\.(?:(?P<machine>[0-9a-f]{8})\.)?[0-9a-f]{32}\.tmp", re.DOTALL)
+_NAME = re.compile(r"\..*?\.(?:(?P<machine>[0-9a-f]{8})\.)?[0-9a-f]{32}\.tmp", re.DOTALL)
 
 
 def create(path: Path) -> tuple[IO[bytes], Path]:
@@ -61,8 +61,8 @@ def remove(hidden: Path) -> Fate:
             ours = found is not None and found["machine"] == _machine() and lock != "unknown"
             if lock == "taken":
                 return "in use"
-            age = time.time() - os.fstat(file.fileno()).st_mtime
-            if age < (OLD if not ours else 0 if fcntl else CLOSED):
+            least = OLD if not ours else CLOSED if fcntl is None else None
+            if least is not None and time.time() - os.fstat(file.fileno()).st_mtime < least:
                 return "kept"
             if fcntl is not None:
                 hidden.unlink()  # while it is locked: a writer that comes now makes another

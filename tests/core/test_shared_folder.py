@@ -107,6 +107,7 @@ def test_what_a_killed_program_left_is_removed_and_what_a_living_one_writes_is_n
         os.utime(path, (0, 0))  # of whatever age
         assert leftovers.remove(path) == "in use"
         assert path.exists()
+        os.utime(path)  # and at once, when its writer is dead
     finally:
         program.send_signal(signal.SIGKILL)
         program.communicate()
