@@ -158,7 +158,8 @@ def _known_version(said: Any) -> dict[str, str]:
     require(version is not None, "it is no feature bank, but some other kind of safetensors file")
     require(
         version in (FIRST, VERSION),
-        f"it has bank format '{plain(str(version), 20)}', this MagicStyle reads up to {VERSION}. Update MagicStyle to use it",
+        f"it has bank format '{plain(str(version), 20)}', this MagicStyle reads up to {VERSION}. "
+        "Update MagicStyle to use it",
     )
     expected = _ENTRIES | (_EARLIER if version == FIRST else set())
     if odd := sorted(expected ^ (set(said) - {THUMBNAIL})):
@@ -178,7 +179,7 @@ def _slot(entries: Mapping[str, Any], name: str) -> Slot:
         slot = slot_of(entries[name])
         good = all(type(side) is int and 1 <= side <= _LARGEST for side in slot.shape)
     except (KeyError, TypeError) as error:
-        raise ManifestError(f"tensor {plain(name)} is missing, or has no type and shape that are known") from error
+        raise ManifestError(f"tensor {name} is missing, or has no type and shape that are known") from error
     require(good, f"tensor {name} has a shape that no bank has")
     return slot
 

@@ -90,7 +90,8 @@ def _write(
         require(packed.grid == layout.grid, f"{place} has a grid of {packed.grid}; expected {layout.grid}")
         for name, tensor in zip(layout.slots(place), packed.tensors, strict=True):
             put(name, tensor)
-    writer.write(CHECKSUMS, torch.tensor([zlib.crc32(writer.header), *(writer.sums[name] for name in _in_order(manifest))]))
+    sums = (writer.sums[name] for name in _in_order(manifest))
+    writer.write(CHECKSUMS, torch.tensor([zlib.crc32(writer.header), *sums]))
 
 
 def _in_order(manifest: Manifest) -> list[str]:
@@ -171,7 +172,8 @@ def _check_entries(file: TensorFileReader, manifest: Manifest) -> None:
     expected, given = header_of(manifest.slots()), file.entries
     for name in (*expected, *given):
         # As texts: to Python 1, 1.0 and True are equal.
-        require(repr(given.get(name)) == repr(expected.get(name)), f"tensor {plain(name, 40)} is not what its bank has there")
+        good = repr(given.get(name)) == repr(expected.get(name))
+        require(good, f"tensor {name if name in expected else plain(name)} is not what its bank has there")
     whole = sum(slot.bytes for slot in manifest.slots().values())
     require(file.size == whole, f"it has {file.size} bytes of numbers; its bank has {whole}")
 

@@ -161,8 +161,8 @@ class FileStore:
             return self._unchecked(place)
         except ValueError as error:
             raise ValueError(
-                f"Features that were kept on disk are lost: {error}. Change a setting of the inversion, such as storage, so "
-                "that it runs again."
+                f"Features that were kept on disk are lost: {error}. Change a setting of the inversion, such as "
+                "storage, so that it runs again."
             ) from error
 
     def _unchecked(self, place: Place) -> PackedFeature:
@@ -221,8 +221,8 @@ class DiskWriter:
             yield
         except OSError as error:
             raise ValueError(
-                f"Features cannot be kept in {shown(self._path.parent)}: {error.strerror or error}. Make room there, or "
-                "invert with another storage, such as cpu, recompute, or precision int8."
+                f"Features cannot be kept in {shown(self._path.parent)}: {error.strerror or error}. Make room there, "
+                "or invert with another storage, such as cpu or recompute, or with precision int8."
             ) from error
 
 

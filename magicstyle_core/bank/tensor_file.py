@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..text import plain, quoted
+from ..text import quoted
 
 LARGEST_HEADER = 16 << 20  # bytes; a bank of ten thousand features has one of a million
 _TYPES = {
@@ -151,7 +151,7 @@ class TensorFileReader:
         self.metadata = self.entries.pop("__metadata__", None)
 
     def get(self, name: str, checksum: int | None = None) -> Tensor:
-        """A tensor whose entry was checked; ``ValueError`` if the file is another one, or its bytes have not this CRC-32.
+        """A tensor whose entry was checked; ``ValueError`` if the file is another one, or has not this CRC-32 there.
 
         Size and time of a file do not tell all that was written to it: programs set them, clocks are coarse, and a map
         is written without them. Checking takes half as long as reading.
@@ -171,7 +171,7 @@ class TensorFileReader:
         if len(left):
             raise ValueError(f"{quoted(self.path.name)} was shortened while it was read")
         if checksum is not None and zlib.crc32(numbers) != checksum:
-            raise ValueError(f"tensor {plain(name)} is not as it was written")
+            raise ValueError(f"tensor {name} is not as it was written")
         return torch.frombuffer(numbers, dtype=slot.dtype).view(slot.shape)
 
 

@@ -64,16 +64,18 @@ def test_a_method_without_its_portrait_is_explained_on_the_page(graph, rendering
 
 CLIPPED = """([id, word]) => {
     // Pixels of the element with this text that something around it cuts off, or that lie outside of the node.
-    const texts = [...document.querySelectorAll("span, div, textarea, p")].filter(e => (e.value ?? e.innerText ?? "").includes(word));
-    const text = texts.at(-1), box = text.getBoundingClientRect();
+    const all = [...document.querySelectorAll("span, div, textarea, p")];
+    const text = all.findLast(element => (element.value ?? element.innerText ?? "").includes(word));
+    const box = text.getBoundingClientRect();
     let cut = 0;
     for (let around = text.parentElement; around; around = around.parentElement)
         if (["auto", "hidden", "scroll", "clip"].includes(getComputedStyle(around).overflowY)) {
             const edge = around.getBoundingClientRect();
-            cut = Math.max(cut, box.bottom - edge.bottom, edge.top - box.top, around.scrollHeight - around.clientHeight);
+            cut = Math.max(cut, box.bottom - edge.bottom, edge.top - box.top);
+            cut = Math.max(cut, around.scrollHeight - around.clientHeight);
         }
-    const node = app.graph.getNodeById(id), scale = app.canvas.ds.scale;
-    const bottom = (node.pos[1] + node.size[1] + app.canvas.ds.offset[1]) * scale + app.canvas.canvas.getBoundingClientRect().top;
+    const node = app.graph.getNodeById(id), view = app.canvas.ds, top = app.canvas.canvas.getBoundingClientRect().top;
+    const bottom = (node.pos[1] + node.size[1] + view.offset[1]) * view.scale + top;
     const own = document.querySelector(`[data-node-id='${id}']`);
     return Math.max(0, Math.floor(Math.max(cut, box.bottom - (own ? own.getBoundingClientRect().bottom : bottom))));
 }"""

@@ -26,7 +26,8 @@ from magicstyle_core.bank.serialization import load_bank, save_bank
 folder, saves = Path(sys.argv[1]), int(sys.argv[2])
 bank = load_bank(folder / "first.safetensors")
 for _ in range(saves):
-    taken = save_bank(bank, folder / "style_1.safetensors", otherwise=(folder / f"style_{n}.safetensors" for n in itertools.count(2)))
+    others = (folder / f"style_{n}.safetensors" for n in itertools.count(2))
+    taken = save_bank(bank, folder / "style_1.safetensors", otherwise=others)
     found = load_bank(random.choice(sorted(folder.glob("style_*.safetensors"))))
     for step in set(found.kept_for.values()):
         for layer in found.layers:

@@ -1,6 +1,7 @@
 """The style library's names and list: what every system can hold, whatever lies in the folder."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 import re
@@ -17,13 +18,14 @@ import folder_paths
 FOLDER = "magicstyle_banks"
 DEVICES = ("CON", "nul", "Aux.txt", "COM1", "lpt9", "con .x", "COM²", "CONIN$")
 UNFIT = (
-    "a\\b", "a:b", "C:style", "a*b", "what?", 'a"b', "a<b", "a>b", "a|b", "x\x00", "a\nb", "a\x1b[31mb", "a\x7fb", "\ud800",
-    "a\udfffb", "a\u202eb", "", ".", "..", "../style", "a/../../b", "a/../b", "./a", "/tmp/style", "a//b", "~/x\\y", ".style",
-    ".git/style", "a/.b/c", "a./b", "a /b", " a", "a/ b", "style\u3000", "a\u200bb", *DEVICES, *(f"{name}/style" for name in DEVICES),
+    "a\\b", "a:b", "C:style", "a*b", "what?", 'a"b', "a<b", "a>b", "a|b", "x\x00", "a\nb", "a\x1b[31mb",
+    "a\x7fb", "\ud800", "a\udfffb", "a\u202eb", "", ".", "..", "../style", "a/../../b", "a/../b", "./a", "/tmp/style",
+    "a//b", "~/x\\y", ".style", ".git/style", "a/.b/c", "a./b", "a /b", " a", "a/ b", "style\u3000", "a\u200bb",
+    *DEVICES, *(f"{name}/style" for name in DEVICES),
 )  # fmt: skip
 PREFIXES = (
-    *UNFIT, "a/", "style.", "style ", "%date%", "%date:yyyy-MM-dd%/style", "%width%x%height%", "a/%Seed.value%", "x" * 300,
-    "ü" * 101, "/".join(["a" * 50] * 6), "d/" * 500 + "x", "x" * 5000,
+    *UNFIT, "a/", "style.", "style ", "%date%", "%date:yyyy-MM-dd%/style", "%width%x%height%",
+    "a/%Seed.value%", "x" * 300, "ü" * 101, "/".join(["a" * 50] * 6), "d/" * 500 + "x", "x" * 5000,
 )  # fmt: skip
 FIT = ("style", "oil/monet", "Öl/Monet 1.5", "雪/花", "100%", "50% blue, 20% red", "console/x", "a.b.c")
 SPELLED = {"%year%-%month%-%day%/%hour%%minute%%second%": r"\d{4}-\d\d-\d\d/\d{6}_00001_\.safetensors"}
@@ -56,7 +58,10 @@ def refusal(function, *arguments):
     return message.encode().decode()  # what cannot be encoded ends the host's queue
 
 
-@pytest.mark.parametrize("name", [*(f"{name}.safetensors" for name in UNFIT if name[-1:] not in ("", ".")), "", 7, None, ["a"]], ids=short)
+NAMES = [f"{name}.safetensors" for name in UNFIT if name[-1:] not in ("", ".")]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "", 7, None, ["a"]], ids=short)
 def test_names_that_a_system_cannot_hold_are_no_banks(pack, library, name):
     refusal(pack("nodes.library").find, name)
 
@@ -199,3 +204,24 @@ def test_the_host_lists_nothing_else(library, names):
         (library / name).write_bytes(b"x")
     listed = [Path(name).as_posix() for name in folder_paths.get_filename_list(FOLDER)]
     assert names() == sorted(listed) == ["a/y.safetensors", "x.safetensors"]
+
+
+HOSTILE = "<img src=x onerror=alert(1)> [a](javascript:alert(1)) [[b|http://c.de]] **d** `e` www.f.gh"
+
+
+def test_what_a_file_says_of_its_bank_is_shown_as_plain_text(pack, library, executor):
+    executor.run(csdi() | {"save": node("MagicStyle_SaveBank", bank=["csdi", 1], filename_prefix="style")})
+    path = library / "style_00001_.safetensors"
+    bank = pack("magicstyle_core.bank.serialization").load_bank(path)
+    names = {name: HOSTILE for name in ("name", "prediction", "weights")}
+    bank.model = bank.model._replace(**names)
+    bank.trajectory = dataclasses.replace(bank.trajectory, method=HOSTILE)
+    hostile = library / "hostile.safetensors"
+    pack("magicstyle_core.bank.serialization").save_bank(bank, hostile)
+    loaded = node("MagicStyle_LoadBank", name=hostile.name)
+    executor.run({"load": loaded, "info": node("MagicStyle_BankInfo", bank=["load", 0])})
+    (text,) = executor.executor.history_result["outputs"]["info"]["text"]
+    assert "onerror" in text
+    assert not set(text) & set("<>[]*`&#|")
+    assert "://" not in text
+    assert "www." not in text

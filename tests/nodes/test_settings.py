@@ -130,7 +130,7 @@ def test_a_line_that_cannot_be_read_is_quoted(parse, settings, message):
 
 
 LIMITS = {
-    "beta=0.5 # " + "x" * 121: "Line 1 of settings, 'beta=0.5': the label after # has 121 characters; at most 120 are drawn",
+    "beta=0.5 # " + "x" * 121: "Line 1 of settings, 'beta=0.5': the label after # has 121 characters; at most 120",
     "beta=0.5 # " + "x" * 1_989: "has 1989 characters; at most 120",
     "beta=0.5 # " + "x" * 100_000: "Line 1 of settings has 100011 characters; at most 2000 are read",
     "layers=" + "x," * 1_000: "Line 1 of settings has 2007 characters",
