@@ -49,8 +49,8 @@ def tidy() -> None:
                 log.info("Removed what is left of a save that was cut off: %s (%s).", shown(path), size)
             elif fate == "kept":
                 log.warning(
-                    "%s (%s) is a save that was cut off, or one that another machine is at: from a day after its last "
-                    "change on it is removed when ComfyUI starts.", shown(path), size,
+                    "A save that was cut off, or that another machine is at: %s (%s). It is removed when ComfyUI starts a "
+                    "day after its last change.", shown(path), size,
                 )  # fmt: skip
 
 

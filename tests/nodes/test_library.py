@@ -192,7 +192,7 @@ def test_a_start_removes_what_saves_left_and_names_what_may_be_anothers(pack, li
     assert sorted(os.listdir(library)) == sorted([".own.tmp", path.name, other.name, "oil"])
     assert os.listdir(library / "oil") == []
     assert all(str(removed) in caplog.text for _, removed in files)
-    assert f"{other} (2.0 MB) is a save that was cut off" in caplog.text
+    assert f"or that another machine is at: {other} (2.0 MB)" in caplog.text
     assert path.name not in caplog.text
     living.close()
 
