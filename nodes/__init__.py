@@ -16,6 +16,7 @@ from .sweep import AlphaBetaSweep
 class MagicStyleExtension(ComfyExtension):
     async def on_load(self) -> None:
         library.register()
+        library.tidy()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         published = [

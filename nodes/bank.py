@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from torch import Tensor
@@ -15,10 +16,13 @@ from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.bank.serialization import load_bank, save_bank
 from ..magicstyle_core.layers import describe
 from ..magicstyle_core.schedule import format_sigmas
+from ..magicstyle_core.text import plain
 from . import checking, library, pictures
 from .host import host
 from .host.memory import readable
 from .types import CATEGORY, Bank
+
+log = logging.getLogger(__name__)
 
 
 class SaveBank(io.ComfyNode):
@@ -47,17 +51,27 @@ class SaveBank(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix=None) -> bool | str:
+        try:
+            if filename_prefix is not None:  # None: it comes by a link, see execute
+                library.check_prefix(filename_prefix)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, bank, filename_prefix, image=None) -> io.NodeOutput:
-        shown = bank.thumbnail if image is None else pictures.eight_bit(image)[0]
-        path, name = library.new_path(filename_prefix, bank.bytes)
-        save_bank(
+        shown = bank.thumbnail if image is None else pictures.eight_bit(image[:1])[0]
+        paths = library.new_paths(filename_prefix, bank.bytes)
+        path = save_bank(
             bank,
-            path,
+            next(paths),
+            otherwise=paths,
             pack_version=__version__,
             thumbnail="" if shown is None else pictures.to_uri(shown),
             on_tensor=_progress(),
         )
-        text = f"Saved {name} ({readable(path.stat().st_size)})."
+        text = f"Saved {library.name_of(path)} ({readable(bank.bytes)})."
         host.show(text, cls.hidden.unique_id)
         return io.NodeOutput(ui=_shown(shown, text))
 
@@ -91,12 +105,15 @@ class LoadBank(io.ComfyNode):
             return checking.readable(str(error))
 
     @classmethod
-    def fingerprint_inputs(cls, name=None) -> str:
+    def fingerprint_inputs(cls, name=None) -> str | float:
+        if name is None:
+            return float("nan")  # it comes by a link, and nobody knows here which file that will be
         try:
             found = library.find(name).stat()
         except (ValueError, OSError):
             return ""
-        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+        # The last tells a file that went and came back, which the bank of an earlier run may not read any more.
+        return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
     @classmethod
     def execute(cls, name) -> io.NodeOutput:
@@ -132,8 +149,14 @@ class BankInfo(io.ComfyNode):
 
 def _shown(picture: Tensor | None, text: str = "") -> dict:
     """What a node shows: a picture ``(h,w,3)`` uint8, a text, or both."""
-    image = {} if picture is None else ui.PreviewImage(pictures.as_image(picture)).as_dict()
-    return image | ({"text": (text,)} if text else {})
+    shown = {"text": (text,)} if text else {}
+    if picture is None:
+        return shown
+    try:
+        return ui.PreviewImage(pictures.as_image(picture)).as_dict() | shown
+    except OSError as error:
+        log.warning("The picture of the bank cannot be shown: %s. Make room in the temp folder.", error.strerror or error)
+        return shown
 
 
 def _progress() -> Callable[[int, int], None]:
@@ -154,12 +177,12 @@ def bank_text(bank: FeatureBank) -> str:
     return "\n".join(
         [
             f"Images: {way.batch}, latent {width} x {height}.",
-            f"Steps: {way.steps}, method {way.method}.",
+            f"Steps: {way.steps}, method {plain(way.method)}.",
             f"Sigmas: {format_sigmas(way.sigmas.flip(0))}.",
             f"Layers: {describe(bank.layers)}.",
             f"Features: {_kept(bank)}.",
             f"Size: {readable(bank.bytes)}, of which the trajectory {readable(bank.trajectory.bytes)}.",
-            f"Model: {bank.model}.",
+            f"Model: {plain(str(bank.model), 1000)}.",
         ]
     )
 

@@ -11,9 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..magicstyle_core.text import plain
+
 LARGEST = 256  # pixels of the longer side: the host's library reads a header of a megabyte at most
 QUALITY = 85
+LONGEST = 200_000  # characters of a data URI; noise of the largest size takes half of it
 URI = "data:image/jpeg;base64,"
+SCAN, PROGRESSIVE = b"\xff\xda", b"\xff\xc2"  # marks in a JPEG; in its numbers a zero follows every 255
 
 
 def eight_bit(image: Tensor) -> Tensor:
@@ -41,9 +45,14 @@ def from_uri(uri: str) -> Tensor:
     try:
         if not uri.startswith(URI):
             raise ValueError("no JPEG as data URI")
-        with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(URI), validate=True)), formats=["JPEG"]) as image:
+        if len(uri) > LONGEST:
+            raise ValueError(f"{len(uri)} characters; at most {LONGEST} are expected")
+        data = base64.b64decode(uri.removeprefix(URI), validate=True)
+        if data.count(SCAN) != 1 or PROGRESSIVE in data:  # each scan goes over the whole picture again
+            raise ValueError(f"a JPEG of {data.count(SCAN)} scans; one is expected")
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
             if max(image.size) > LARGEST:
                 raise ValueError(f"{image.width} x {image.height} pixels; at most {LARGEST} are expected")
             return torch.from_numpy(np.array(image.convert("RGB")))
     except (OSError, SyntaxError, binascii.Error, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)[:80]) from error
+        raise ValueError(plain(str(error))) from error

@@ -25,6 +25,8 @@ DEFAULT = "\n".join(
     ["Standard attention", *(f"queries=stored beta={beta:g}  # beta {beta:g}" for beta in (0, 0.2, 0.4, 0.6, 0.8, 1))]
 )
 
+MOST = 1024  # pictures: they stay in memory until the last is drawn
+
 
 class AlphaBetaSweep(io.ComfyNode):
     @classmethod
@@ -78,6 +80,7 @@ class AlphaBetaSweep(io.ComfyNode):
     ) -> io.NodeOutput:
         listed = parse(settings)
         check_unfused(model, "Connect the model from before it: the sweep patches it for each setting.")
+        _check_count(len(listed), content_bank.trajectory.batch)
         # All are patched before the first one runs, so that a setting that cannot be is refused at once.
         models = [_patched(model, content_bank, style_bank, setting) for setting in listed]
         steps = content_bank.trajectory.steps
@@ -98,6 +101,14 @@ class AlphaBetaSweep(io.ComfyNode):
         ]
         grid = labelled_grid(["portrait", "style", *(setting.label for setting in listed)], rows)
         return io.NodeOutput(torch.cat(drawn), grid)
+
+
+def _check_count(settings: int, portraits: int) -> None:
+    if settings * portraits > MOST:
+        raise ValueError(
+            f"{settings} settings of {portraits} portraits are {settings * portraits} pictures; at most {MOST} go into one "
+            "grid. Leave out settings, or invert fewer portraits at a time."
+        )
 
 
 def _patched(model: ModelPatcher, content: FeatureBank, style: FeatureBank, setting: Setting) -> ModelPatcher:

@@ -9,12 +9,27 @@ const NODE = "MagicStyle_LoadBank";
 const HEADER = "/view_metadata/magicstyle_banks?filename=";
 const PICTURE = "data:image/jpeg;base64,";
 
+// The bounds that nodes/pictures.py has: a small file may stand for a picture that takes gigabytes or seconds.
+const LONGEST = 200_000, LARGEST = 256;
+
+function places(bytes, mark) {
+    const found = [];
+    for (let i = 0; i < bytes.length - 9; i++) if (bytes[i] === 0xff && bytes[i + 1] === mark) found.push(i);
+    return found;
+}
+
+function isSmall(bytes) {
+    const frames = places(bytes, 0xc0), scans = places(bytes, 0xda);
+    const size = (at, first) => bytes[at + first] * 256 + bytes[at + first + 1];
+    return frames.length === 1 && scans.length === 1 && [5, 7].every((side) => size(frames[0], side) <= LARGEST);
+}
+
 async function thumbnail(name) {
     const answer = await api.fetchApi(HEADER + encodeURIComponent(name));
     const uri = answer.ok ? (await answer.json())["modelspec.thumbnail"] : undefined;
-    if (!uri?.startsWith(PICTURE)) return null;
+    if (!uri?.startsWith(PICTURE) || uri.length > LONGEST) return null;
     const bytes = Uint8Array.from(atob(uri.slice(PICTURE.length)), (letter) => letter.charCodeAt(0));
-    return new Blob([bytes], { type: "image/jpeg" });
+    return isSmall(bytes) ? new Blob([bytes], { type: "image/jpeg" }) : null;
 }
 
 async function show(node, widget) {
@@ -37,7 +52,7 @@ function nameWidget(node) {
 }
 
 app.registerExtension({
-    name: "MagicStyle.BankThumbnail",
+    name: "magicstyle.bank_thumbnail",
     nodeCreated(node) {
         const widget = nameWidget(node);
         if (!widget) return;

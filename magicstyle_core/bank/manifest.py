@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..layers import BLOCKS, AttentionLayer, LayerKey
+from ..text import plain
 from .bank import FeatureBank, ModelFingerprint
 from .features import PRECISIONS
 from .storage import Layout, Place, RecomputedStore, layouts_of
@@ -120,7 +121,7 @@ class Manifest:
             numbers = {name: int(model.pop(name)) for name in ("channels", "context", "layers")}
             fingerprint = ModelFingerprint(**numbers, **{name: str(value) for name, value in model.items()})  # type: ignore
         except (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError) as error:
-            raise ManifestError(f"its description cannot be read ({str(error)[:80]})") from error
+            raise ManifestError(f"its description cannot be read ({plain(str(error))})") from error
         dtype = None
         if layers and kept_for and CONDITIONING[0] not in tensors:
             dtype = _slot(entries, str(Place(min(kept_for.values()), layers[0].key))).dtype
@@ -164,17 +165,18 @@ def _known_version(said: Any) -> dict[str, str]:
     require(version is not None, "it is no feature bank, but some other kind of safetensors file")
     require(
         version in (FIRST, VERSION),
-        f"it has bank format {str(version)[:20]!r}, this MagicStyle reads up to {VERSION}. Update MagicStyle to use it",
+        f"it has bank format '{plain(str(version), 20)}', this MagicStyle reads up to {VERSION}. "
+        "Update MagicStyle to use it",
     )
     expected = _ENTRIES | (_EARLIER if version == FIRST else set())
     if odd := sorted(expected ^ (set(said) - {THUMBNAIL})):
-        raise ManifestError(f"its entries are not those of a bank: {', '.join(odd)[:80]} missing or unknown")
+        raise ManifestError(f"its entries are not those of a bank: {plain(', '.join(odd))} missing or unknown")
     return said
 
 
 def _key(text: str) -> LayerKey:
     block, index, depth = text.split(".")
-    require(block in BLOCKS, f"a layer is called {text[:40]!r}")
+    require(block in BLOCKS, f"a layer is called '{plain(text, 40)}'")
     return LayerKey(block, int(index), int(depth))
 
 

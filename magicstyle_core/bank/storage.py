@@ -9,7 +9,8 @@ nothing.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..layers import AttentionLayer, LayerKey
+from ..text import shown
 from .features import PackedFeature
 from .tensor_file import Slot, TensorFileReader, TensorFileWriter
 
@@ -142,10 +144,10 @@ class RecomputedStore:
 
 
 class FileStore:
-    """Features in a file, each read when it is asked for."""
+    """Features in a file, each read when it is asked for, and compared with ``sums``, CRC-32 of every tensor."""
 
-    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout]) -> None:
-        self._file, self._layouts = file, dict(layouts)
+    def __init__(self, file: TensorFileReader, layouts: Mapping[Place, Layout], sums: Mapping[str, int]) -> None:
+        self._file, self._layouts, self._sums = file, dict(layouts), dict(sums)
         self.storage: Storage = "disk"
         self.bytes = layout_bytes(layouts)
         self.dtype = next((layout.dtype for layout in layouts.values()), None)
@@ -154,8 +156,18 @@ class FileStore:
         return _StepOfFile(self, step)
 
     def read(self, place: Place) -> PackedFeature:
+        """A feature; ``ValueError`` if the file is gone, or not as it was written."""
+        try:
+            return self._unchecked(place)
+        except ValueError as error:
+            raise ValueError(
+                f"Features that were kept on disk are lost: {error}. Change a setting of the inversion, such as "
+                "storage, so that it runs again."
+            ) from error
+
+    def _unchecked(self, place: Place) -> PackedFeature:
         layout = self._layouts[place]
-        values, *scale = map(self._file.get, layout.slots(place))
+        values, *scale = (self._file.get(name, self._sums[name]) for name in layout.slots(place))
         return PackedFeature(values, scale[0] if scale else None, layout.grid)
 
 
@@ -169,14 +181,16 @@ class _StepOfFile:
 
 
 class DiskWriter:
-    """Writes features to ``path`` as they come; in memory is one of them at a time."""
+    """Writes features to ``path`` as they come; in memory is one of them at a time. ``ValueError`` if it cannot."""
 
     keeps = True
 
     def __init__(self, path: Path, layouts: Mapping[Place, Layout]) -> None:
-        self._layouts = dict(layouts)
+        self._path, self._layouts = path, dict(layouts)
         slots = {name: slot for place, layout in layouts.items() for name, slot in layout.slots(place).items()}
-        self._file = TensorFileWriter(path, slots)
+        with self._in_words():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = TensorFileWriter(path, slots)
 
     def put(self, place: Place, feature: PackedFeature) -> None:
         layout = self._layouts[place]
@@ -186,18 +200,35 @@ class DiskWriter:
                 f"{layout.grid[0]}x{layout.grid[1]}: another node changes the network's resolution "
                 "(PatchModelAddDownscale). Invert with storage cpu."
             )
-        for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
-            self._file.write(name, tensor)
+        with self._in_words():
+            for name, tensor in zip(layout.slots(place), feature.tensors, strict=True):
+                self._file.write(name, tensor)
 
     def publish(self) -> FileStore:
         """The file goes when the store does."""
-        self._file.close()
-        store = FileStore(TensorFileReader(self._file.path), self._layouts)
-        weakref.finalize(store, self._file.path.unlink, missing_ok=True)
+        with self._in_words():
+            self._file.close()
+            store = FileStore(TensorFileReader(self._path), self._layouts, self._file.sums)
+        weakref.finalize(store, _remove, self._path)
         return store
 
     def discard(self) -> None:
         self._file.discard()
+
+    @contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ValueError(
+                f"Features cannot be kept in {shown(self._path.parent)}: {error.strerror or error}. Make room there, "
+                "or invert with another storage, such as cpu or recompute, or with precision int8."
+            ) from error
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # whoever cleared the folder was faster; the host clears what is left when it starts
+        path.unlink()
 
 
 FeatureStore = MemoryStore | FileStore | RecomputedStore

@@ -62,6 +62,25 @@ def test_a_method_without_its_portrait_is_explained_on_the_page(graph, rendering
     graph.problems[:] = [problem for problem in graph.problems if "Content Security Policy" not in problem]
 
 
+CLIPPED = """([id, word]) => {
+    // Pixels of the element with this text that something around it cuts off, or that lie outside of the node.
+    const all = [...document.querySelectorAll("span, div, textarea, p")];
+    const text = all.findLast(element => (element.value ?? element.innerText ?? "").includes(word));
+    const box = text.getBoundingClientRect();
+    let cut = 0;
+    for (let around = text.parentElement; around; around = around.parentElement)
+        if (["auto", "hidden", "scroll", "clip"].includes(getComputedStyle(around).overflowY)) {
+            const edge = around.getBoundingClientRect();
+            cut = Math.max(cut, box.bottom - edge.bottom, edge.top - box.top);
+            cut = Math.max(cut, around.scrollHeight - around.clientHeight);
+        }
+    const node = app.graph.getNodeById(id), view = app.canvas.ds, top = app.canvas.canvas.getBoundingClientRect().top;
+    const bottom = (node.pos[1] + node.size[1] + view.offset[1]) * view.scale + top;
+    const own = document.querySelector(`[data-node-id='${id}']`);
+    return Math.max(0, Math.floor(Math.max(cut, box.bottom - (own ? own.getBoundingClientRect().bottom : bottom))));
+}"""
+
+
 def test_a_bank_shows_its_contents_on_the_node(graph, rendering):
     if rendering == "nodes 2.0":
         graph.page.locator(f"[data-node-id='{INFO}']").wait_for()
@@ -73,6 +92,7 @@ def test_a_bank_shows_its_contents_on_the_node(graph, rendering):
     text = graph.page.get_by_text("Layers: input.1, input.3, middle.0, output.0-3").first
     text.wait_for()
     assert f"Steps: {steps}, method exact" in text.inner_text()
+    assert all(graph.page.evaluate(CLIPPED, [INFO, word]) == 0 for word in ("Images: 1", "weights "))
 
 
 WIDGETS = "id => app.graph.getNodeById(id).widgets.map(widget => widget.name)"

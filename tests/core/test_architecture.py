@@ -24,7 +24,7 @@ UNSAFE_CALLS = {"__import__", "breakpoint", "compile", "eval", "exec", "print"}
 UNSAFE_ATTRIBUTES = {("os", "environ"), ("os", "popen"), ("os", "system"), ("torch", "load")}
 
 # What a part of core may import: parts of a lower rank, and itself. So sampling and fusion never import each other.
-RANKS = {"layers": 0, "schedule": 0, "bank": 1, "sampling": 2, "fusion": 2, "methods": 3}
+RANKS = {"layers": 0, "schedule": 0, "text": 0, "bank": 1, "sampling": 2, "fusion": 2, "methods": 3}
 
 
 def imports(path):

@@ -1,5 +1,6 @@
 """Whatever befalls a bank's file, it is refused by ``ValueError``: when it is loaded, or when a feature is read."""
 
+import json
 import os
 import time
 
@@ -93,3 +94,21 @@ def test_another_kind_of_safetensors_is_named_so(tmp_path):
         save_file({"lora_up.weight": torch.zeros(4, 4)}, path, metadata)
         with pytest.raises(ValueError, match="it is no feature bank"):
             load_bank(path)
+
+
+def test_texts_of_a_file_reach_messages_as_plain_text(whole, tmp_path):
+    """Whatever they are, and wherever they stand."""
+    path, hostile = tmp_path / "hostile.safetensors", "<img src=x>\x1b[2J[a](http://b.c)\ud800"
+    file = BankFile(whole)
+    for place in (*file.said, "modelspec.thumbnail", hostile):
+        for text in (hostile, json.dumps([[hostile, 1, 1]]), json.dumps({"name": hostile, "x": hostile})):
+            file = BankFile(whole)
+            file.said[place] = text
+            path.write_bytes(file.sealed())
+            message = refusal(path)
+            assert not set(message) & set("<[]\x1b\ud800")
+    file = BankFile(whole)
+    file.header[hostile] = dict(file.header["sigmas"])
+    path.write_bytes(file.sealed())
+    assert "is not what its bank has there" in refusal(path)
+    assert not set(refusal(path)) & set("<[]\x1b\ud800")

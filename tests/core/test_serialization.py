@@ -2,7 +2,9 @@
 
 import errno
 import json
+import mmap
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -146,7 +148,7 @@ def test_loading_reads_no_feature_and_reading_one_reads_only_that(model, path, m
     save_bank(record(model, "cpu", torch.float16, path.parent), path)
     asked = []
     get = TensorFileReader.get
-    monkeypatch.setattr(TensorFileReader, "get", lambda file, name: asked.append(name) or get(file, name))
+    monkeypatch.setattr(TensorFileReader, "get", lambda file, name, *sums: asked.append(name) or get(file, name, *sums))
     loaded = load_bank(path)
     assert sorted(asked) == ["checksums", "latents", "noise", "sigmas"]
     loaded.store.at(2)[loaded.layers[0].key]
@@ -214,8 +216,8 @@ def test_nothing_is_overwritten(model, path):
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(model, path, monkeypatch):
     bank = record(model, "cpu", torch.float16, path.parent)
-    close = TensorFileWriter.close
-    monkeypatch.setattr(TensorFileWriter, "close", lambda *a, **k: path.write_bytes(b"theirs") and close(*a, **k))
+    sync = TensorFileWriter.sync
+    monkeypatch.setattr(TensorFileWriter, "sync", lambda writer: path.write_bytes(b"theirs") and sync(writer))
     with pytest.raises(ValueError, match="that file exists"):
         save_bank(bank, path)
     assert path.read_bytes() == b"theirs"
@@ -275,7 +277,7 @@ def test_a_file_that_changes_after_loading_is_noticed(model, path):
         loaded.store.at(3)[key]
     save_bank(bank, path)
     for step in (1, 2):
-        with pytest.raises(ValueError, match="changed or replaced meanwhile. Load the bank again"):
+        with pytest.raises(ValueError, match=r"changed or replaced meanwhile\. Choose another file, put"):
             loaded.store.at(step)[key]
 
 
@@ -306,5 +308,50 @@ def test_a_file_that_is_truncated_between_looking_and_reading_is_an_error_too(mo
         return found
 
     monkeypatch.setattr(tensor_file, "_identity", then_truncated)
-    with pytest.raises(ValueError, match=r"was shortened while it was read\. Load the bank again"):
+    with pytest.raises(ValueError, match=r"was shortened while it was read\. Choose another file"):
         loaded.store.at(4)[key]
+
+
+@pytest.mark.parametrize("how", ["write", "map"])
+def test_a_file_that_is_changed_in_place_is_noticed_whatever_its_times_say(model, path, how):
+    """Between two readings of the same feature, and back again."""
+    bank = record(model, "cpu", torch.float16, path.parent)
+    save_bank(bank, path)
+    loaded, key, data, times = load_bank(path), bank.layers[0].key, path.read_bytes(), path.stat()
+    begin = len(TensorFileReader(path).header) + TensorFileReader(path).entries[f"0002.{key}"]["data_offsets"][0]
+
+    def put(byte):
+        with path.open("r+b") as file:
+            if how == "map":
+                with mmap.mmap(file.fileno(), 0) as numbers:
+                    numbers[begin] = byte
+            else:
+                file.seek(begin)
+                file.write(bytes([byte]))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    first = loaded.store.at(2)[key].values
+    put(data[begin] ^ 1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"tensor 0002\.input\.1\.0 is not as it was written"):
+            loaded.store.at(2)[key]
+    loaded.store.at(3)[key]
+    put(data[begin])
+    assert torch.equal(loaded.store.at(2)[key].values, first)
+
+
+@pytest.mark.parametrize("how", ["renamed", "linked", "rights", "copied"])
+def test_a_file_that_goes_and_comes_back_is_read_on(model, path, how):
+    bank = record(model, "cpu", torch.float16, path.parent)
+    save_bank(bank, path)
+    loaded, aside = load_bank(path), path.with_name("aside")
+    if how == "rights":
+        path.chmod(0o600)
+    elif how == "linked":
+        os.link(path, aside)
+    else:
+        path.rename(aside)
+        with pytest.raises(ValueError, match=r"No such file or directory\. Choose another file, put this one back"):
+            loaded.store.at(2)[bank.layers[0].key]
+        aside.rename(path) if how == "renamed" else shutil.copy2(aside, path)
+    assert_same(loaded, bank)

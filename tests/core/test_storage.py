@@ -2,6 +2,8 @@
 
 import gc
 import math
+import os
+import resource
 from contextlib import closing
 
 import pytest
@@ -122,6 +124,46 @@ def test_a_file_that_changed_is_refused(model, sigmas, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="changed or replaced"):
         feature(bank, 1, select(model).layers[0].key, like=sigmas)
+
+
+@pytest.mark.parametrize("how", ["removed", "changed"])
+def test_features_that_are_lost_say_how_to_get_them_back(model, sigmas, tmp_path, how):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    (bank,) = inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path, plan))
+    (path,) = tmp_path.iterdir()
+    times = path.stat()
+    if how == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-1000] + bytes(1000))
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    last = max(plan.layouts(1, (8, 8)))
+    with pytest.raises(ValueError, match="kept on disk are lost: .*Change a setting of the inversion"):
+        bank.store.at(last.step)[plan.layers.layers[-1].key]
+
+
+@pytest.fixture
+def full_disk():
+    """Files may not grow beyond a number of bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit", [0, 100, 5_000])
+def test_a_disk_that_is_full_is_an_error_in_words_and_leaves_nothing(model, sigmas, tmp_path, full_disk, limit):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    full_disk(limit)
+    with pytest.raises(ValueError, match=r"cannot be kept in /.*: File too large\. Make room there, or invert with"):
+        inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path / "new", plan))
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_in_words(model, sigmas, tmp_path):
+    plan = CapturePlan(select(model), ascending(sigmas))
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"Features cannot be kept in .*: (Not a directory|File exists)"):
+        DiskWriter(tmp_path / "file" / "x", plan.layouts(1, (8, 8)))
 
 
 def test_a_feature_of_a_file_has_memory_of_its_own(model, sigmas, tmp_path):

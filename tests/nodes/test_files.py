@@ -121,6 +121,38 @@ def test_without_a_picture_the_thumbnail_comes_from_the_latent(library, executor
     assert kept["picture"].std() > 0.01
 
 
+def test_a_file_that_vanishes_and_comes_back_works_again(library, executor):
+    """And so does one that was rewritten, whatever its times say; meanwhile the message says what is wrong."""
+    executor.run(full() | {"save": save()})
+    path = library / "style_00001_.safetensors"
+    aside, good, times = path.with_name("aside"), path.read_bytes(), path.stat()
+    whole = executor.run(loaded())["result"]["samples"]
+    sigma = 0  # a graph that the host has not run yet, so that it reads the file
+
+    def again():
+        nonlocal sigma
+        sigma += 1
+        graph = loaded()
+        graph["ffa"]["inputs"]["strength"] = 1 - sigma / 1e6
+        return executor.run(graph)["result"]["samples"]
+
+    def rewritten(data):
+        with path.open("r+b") as file:
+            file.write(data)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    path.rename(aside)
+    with pytest.raises(AssertionError, match="There is no bank file"):
+        again()
+    aside.rename(path)
+    torch.testing.assert_close(again(), whole, atol=1e-3, rtol=0)
+    rewritten(good[:-1000] + bytes(1000))
+    with pytest.raises(AssertionError, match="is not as it was written"):
+        again()
+    rewritten(good)
+    torch.testing.assert_close(again(), whole, atol=1e-3, rtol=0)
+
+
 def test_a_file_that_changes_is_loaded_again(library, executor):
     for seed in (2, 3):
         executor.run(csdi() | {"style": latent(seed), "save": save(f"seed{seed}")})
@@ -153,25 +185,13 @@ def test_names_that_lead_elsewhere_are_refused(library, host, pack, run, name):
         assert "is not allowed" in failure(run, alone(name))
 
 
-@pytest.mark.parametrize("name", ["none.safetensors", "oil/none.safetensors", "style_00001_.png", "oil", "x" * 300])
+@pytest.mark.parametrize("name", ["none.safetensors", "oil/none.safetensors", "style_00001_.png", "oil", "x" * 200])
 def test_missing_files_are_marked_before_the_run(library, run, name):
     (library / "oil").mkdir()
     (library / "style_00001_.png").write_bytes(b"x")
     message = failure(run, alone(name))
-    for word in ("There is no bank file", name[:200], str(library), "Save Feature Bank"):
+    for word in ("There is no bank file", name[:80], str(library), "Save Feature Bank"):
         assert word in message
-
-
-WRONG_PREFIXES = ("../style", "/tmp/style", "a\\b", "a/../../b", "C:style", "", "a/", "x\x00", "a\nb", "x" * 300)
-
-
-@pytest.mark.parametrize("prefix", WRONG_PREFIXES, ids=lambda prefix: repr(prefix)[:30])
-def test_prefixes_that_lead_elsewhere_are_refused(library, host, run, prefix):
-    before = {path for path in host.rglob("*") if "temp" not in path.parts}
-    message = failure(run, csdi() | {"save": save(prefix)})
-    assert "ValueError" in message
-    assert "not allowed" in message or "cannot be saved" in message
-    assert {path for path in host.rglob("*") if "temp" not in path.parts} == before
 
 
 def test_links_out_of_the_library_are_refused(library, host, run, pack):

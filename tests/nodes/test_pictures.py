@@ -3,6 +3,7 @@
 import base64
 import io
 import random
+import time
 
 import pytest
 import torch
@@ -31,8 +32,41 @@ def test_thumbnails_survive_any_damage_or_are_refused(pack):
             pass
 
 
-def test_a_thumbnail_that_is_a_bomb_is_refused(pack):
+def jpeg(image, **options):
     file = io.BytesIO()
-    Image.new("RGB", (20_000, 4_000)).save(file, "JPEG", quality=1)
-    with pytest.raises(ValueError, match=r"20000 x 4000|exceeds limit"):
-        pack("nodes.pictures").from_uri(JPEG + base64.b64encode(file.getvalue()).decode())
+    image.save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def uri(data):
+    return JPEG + base64.b64encode(data).decode()
+
+
+def scans(data, number):
+    """A progressive JPEG with its last scan repeated: a decoder goes over the picture for each."""
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * number + data[-2:]
+
+
+BOMBS = {
+    "20000 x 4000": jpeg(Image.new("L", (20_000, 4_000)), quality=1)[:140_000],
+    "257 x 1": jpeg(Image.new("RGB", (257, 1))),
+    "scans": scans(jpeg(Image.new("RGB", (256, 256)), progressive=True), 5_000),
+    "characters": jpeg(Image.new("RGB", (64, 64))) + bytes(200_000),
+}
+
+
+@pytest.mark.parametrize("words", BOMBS)
+def test_a_thumbnail_that_is_a_bomb_is_refused_at_once(pack, words):
+    thumbnail, begin = uri(BOMBS[words]), time.perf_counter()
+    with pytest.raises(ValueError, match=words):
+        pack("nodes.pictures").from_uri(thumbnail)
+    assert time.perf_counter() - begin < 0.1  # measured 0.002
+
+
+def test_what_pictures_become_is_within_the_bounds_of_what_is_read(pack):
+    pictures, noise = pack("nodes.pictures"), torch.Generator().manual_seed(1)
+    for size in ((256, 256), (1024, 1024), (1, 1), (1, 3000)):
+        written = pictures.to_uri(torch.randint(0, 256, (*size, 3), dtype=torch.uint8, generator=noise))
+        assert len(written) < pictures.LONGEST / 1.5
+        assert max(pictures.from_uri(written).shape[:2]) <= 256

@@ -1,5 +1,7 @@
 """Lines of text as settings of FFA Attention Patch: its custom attention, its methods, its inputs."""
 
+import time
+
 import pytest
 
 
@@ -90,9 +92,9 @@ def test_as_many_lines_as_allowed(parse):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("", "settings holds 0 lines; 1 to 64 are needed"),
-        (" \n# only a remark", "settings holds 0 lines"),
-        ("\n".join(["beta=0.5"] * 65), "settings holds 65 lines"),
+        ("", "settings holds 0 settings; 1 to 64 are needed"),
+        (" \n# only a remark", "settings holds 0 settings"),
+        ("\n".join(["beta=0.5"] * 65), "settings holds 65 settings"),
         (
             "beta=0\ngama=1",
             "Line 2 of settings, 'gama=1': 'gama' is not an input of FFA Attention Patch; it has strength, "
@@ -105,23 +107,64 @@ def test_as_many_lines_as_allowed(parse):
         ("beta=", "'beta=' is not name=value"),
         ("=0.4", "'=0.4' is not name=value"),
         ("beta keys=style", "'beta' is not name=value"),
-        ("beta=0.2 beta=0.4", "beta is given twice"),
+        ("beta=0.2 beta=0.4", "'beta' is given twice"),
         ("beta=much", "beta needs a number; got 'much'"),
-        ("beta=1.5", "beta must be between 0 and 1; got 1.5"),
-        ("beta=nan", "beta must be between 0 and 1; got nan"),
-        ("temperature=0", "temperature must be between 0.1 and 5; got 0"),
+        ("beta=1.5", "beta must be between 0 and 1; got '1.5'"),
+        ("beta=nan", "beta must be between 0 and 1; got 'nan'"),
+        ("temperature=0", "temperature must be between 0.1 and 5; got '0'"),
         ("alpha=0.5 beta=0.2", "must sum to 1"),
         ("keys=styles", "keys must be one of style, content"),
         ("StyleID: beta=0.5", "'beta' is not a dial of this method; it has gamma, temperature"),
         ("Standard attention: beta=1", "'beta' is not a dial of this method; it has none"),
-        ("StyleID: gamma=2", "gamma must be between 0 and 1; got 2"),
-        ("StyleID: strength=3", "strength must be between 0 and 2; got 3"),
+        ("StyleID: gamma=2", "gamma must be between 0 and 1; got '2'"),
+        ("StyleID: strength=3", "strength must be between 0 and 2; got '3'"),
         ("StyleID: rows=negative", "rows must be one of all, positive; got 'negative'"),
         ("style_weight=4", "'style_weight' is not an input of FFA"),  # of one picture's keys
-        ("alpha=1.5", "alpha must be between 0 and 1; got 1.5"),
+        ("alpha=1.5", "alpha must be between 0 and 1; got '1.5'"),
         ("method=StyleID", "'method' is not an input"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_quoted(parse, settings, message):
     with pytest.raises(ValueError, match=message):
         parse(settings)
+
+
+LIMITS = {
+    "beta=0.5 # " + "x" * 121: "Line 1 of settings, 'beta=0.5': the label after # has 121 characters; at most 120",
+    "beta=0.5 # " + "x" * 1_989: "has 1989 characters; at most 120",
+    "beta=0.5 # " + "x" * 100_000: "Line 1 of settings has 100011 characters; at most 2000 are read",
+    "layers=" + "x," * 1_000: "Line 1 of settings has 2007 characters",
+    "beta=0.5" + "\n" * 1001: "more than 1000 lines",
+    "#" * 3_000_000: "more than 1000 lines of 2000 characters",
+    "beta=" + "9" * 1_900: "beta must be between 0 and 1",
+    "x" * 1_900 + "=1": "is not an input of FFA",
+    "beta=0.5 " * 200: "'beta' is given twice",
+    "\ud800=1": r"Line 1 of settings, '\\ud800=1': '\\ud800' is not an input",
+    "beta=\ud800\x1b[31m": r"beta needs a number; got '\\ud800\\x1b\[31m'",
+    "rows=<b>": "rows must be one of all, positive; got '<b>'",
+    "StyleID: \udfff=2": r"'\\udfff' is not a dial",
+    "beta=0.5 # \ud800": "the label after # holds what cannot be drawn",
+    "beta=0.5 # a\x1bb": "the label after # holds what cannot be drawn",
+}
+
+
+@pytest.mark.parametrize("settings", LIMITS, ids=lambda text: ascii(text[:20]))
+def test_what_is_too_long_or_cannot_be_sent_is_refused_at_once_and_in_few_words(parse, settings):
+    begin = time.perf_counter()
+    with pytest.raises(ValueError, match=LIMITS[settings]) as caught:
+        parse(settings)
+    assert time.perf_counter() - begin < 0.5  # measured 0.02
+    message = str(caught.value)
+    assert len(message) < 1000
+    assert message.isprintable()
+    message.encode()
+
+
+def test_what_a_line_without_a_label_is_called_is_cut(parse):
+    layers = ",".join(f"output.{number}" for number in range(3, 60))
+    (setting,) = parse(f"beta=0.5 layers={layers} # {'x' * 120}")
+    assert setting.label == "x" * 120
+    (setting,) = parse(f"beta=0.5 layers={layers}")
+    assert setting.inputs["layers"] == layers
+    assert len(setting.label) == 120
+    assert setting.label.endswith("...")
