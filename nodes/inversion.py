@@ -112,8 +112,7 @@ class ContentStyleInversion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, content, style, keep_content=True, conditioning=None, **settings) -> io.NodeOutput:
-        told = host.inverted_conditioning(model, conditioning, "content and style")
-        job = InversionJob(model, told, node=host.running_node(cls), **settings)
+        job = InversionJob(model, conditioning, "content and style", node=host.running_node(cls), **settings)
         portrait, picture = host.latent_of(model, content, "content"), host.latent_of(model, style, "style")
         if len(picture) not in (1, len(portrait)):
             raise ValueError(
@@ -153,8 +152,7 @@ class DDIMInversion(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent, conditioning=None, **settings) -> io.NodeOutput:
-        told = host.inverted_conditioning(model, conditioning, "")
-        job = InversionJob(model, told, node=host.running_node(cls), **settings)
+        job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
         samples = host.latent_of(model, latent, "input")
         (bank,), noise = job.run(samples, (len(samples),))
         return io.NodeOutput(bank, _latent(latent, noise))
@@ -166,12 +164,16 @@ def _latent(source: host.Latent, samples: Tensor) -> host.Latent:
 
 
 class InversionJob:
-    """The settings of one inversion, checked once, to run on one or two batches."""
+    """The settings of one inversion, checked once, to run on one or two batches.
+
+    ``pictures`` names them if they are of more than one kind.
+    """
 
     def __init__(
         self,
         model: ModelPatcher,
-        conditioning: host.Conditioning,
+        conditioning: host.Conditioning | None,
+        pictures: str = "",
         *,
         steps: int,
         scheduler: str,
@@ -195,8 +197,8 @@ class InversionJob:
         )
         self.method = METHODS[method]
         self.tier = storage
-        self.conditioning = conditioning
-        self.recomputed = host.recomputed(conditioning) if storage == "recompute" else None
+        self.conditioning = host.inverted_conditioning(model, conditioning, pictures)
+        self.recomputed = host.recomputed(self.conditioning) if storage == "recompute" else None
         self.model = with_run(host.without_guidance(model))
         self.node = node
 

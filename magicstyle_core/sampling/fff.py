@@ -117,7 +117,7 @@ def _start_of(way: Trajectory, role: str, sigmas: Tensor, x: Tensor) -> int:
         )
     if role == "content" and way.size != tuple(x.shape[2:]):
         raise ValueError(
-            f"The content was inverted as a latent of {way.size[0]}x{way.size[1]}, the sampler runs {x.shape[2]}x"
-            f"{x.shape[3]}. Sample at the size of the inverted content."
+            f"The content was inverted as a latent of {way.size[0]}x{way.size[1]}, the sampler runs "
+            f"{x.shape[2]}x{x.shape[3]}. Sample at the size of the inverted content."
         )
     return start

@@ -259,7 +259,7 @@ def test_where_one_of_both_does_not_act_the_log_says_so_once_a_run(executor, cap
 
 
 def test_guidance_between_the_rows_of_self_attention_needs_rows_of_its_own(executor, caplog):
-    """NAG: with FFA on all rows its effect is nearly gone, and the log says what helps; then it acts and nothing is said."""
+    """NAG: with FFA on all rows its effect is nearly gone, and the log says what helps; then it acts."""
     effects, said = {}, {}
     for rows in ("all", "positive"):
         caplog.clear()

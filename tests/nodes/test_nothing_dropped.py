@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from companions import patch
-from graphs import INVERSION, csdi, custom, ddim, error_of, ffa, fff, full, keep, latent, model, node
+from graphs import csdi, custom, ddim, error_of, ffa, fff, full, keep, latent, model, node
 
 import comfy.ldm.modules.attention
 import comfy.samplers
@@ -195,7 +194,8 @@ def test_what_belongs_to_one_picture_does_not_act_on_the_other(run, name):
         assert "two DDIM Inversion nodes" in message
 
 
-SAMPLERS = pytest.mark.parametrize("sampler", [ddim(), node("KSamplerSelect", sampler_name="euler")], ids=["ours", "euler"])
+EULER = node("KSamplerSelect", sampler_name="euler")
+SAMPLERS = pytest.mark.parametrize("sampler", [ddim(), EULER], ids=["ours", "euler"])
 
 
 @SAMPLERS
@@ -226,7 +226,8 @@ def test_another_picture_of_the_same_size_is_named(executor, caplog):
 
     def told(picture):
         caplog.clear()
-        graph = csdi() | {"ffa": ffa(), "other": latent(9)} | custom(ddim(False, False, detail=0.0), latent=(picture, 0))
+        graph = csdi() | {"ffa": ffa(), "other": latent(9)}
+        graph |= custom(ddim(False, False, detail=0.0), latent=(picture, 0))
         graph["custom"]["inputs"]["add_noise"] = True
         executor.run(graph)
         return [line for line in caplog.messages if "does not look like the portrait" in line]
@@ -281,9 +282,9 @@ def test_attention_that_was_told_nothing_is_named(executor, monkeypatch):
 @pytest.mark.parametrize("v_prediction", [False, True], ids=["eps", "v"])
 def test_every_scheduler_of_the_host_comes_back_or_is_refused(run, scheduler, v_prediction):
     small = {"height": 8, "width": 8}
-    graph = csdi(content=small, style=small, scheduler=scheduler, steps=20, layers="none", loader=model(
-        v_prediction=v_prediction)) | {"plain": fff("model", style=False), "keep": keep(["plain", 0], "plain")}  # fmt: skip
-    kept = run(graph)
+    loader = model(v_prediction=v_prediction)
+    graph = csdi(content=small, style=small, scheduler=scheduler, steps=20, layers="none", loader=loader)
+    kept = run(graph | {"plain": fff("model", style=False), "keep": keep(["plain", 0], "plain")})
     assert error_of(kept["plain"], kept["content"]) < 1e-4
 
 

@@ -236,8 +236,8 @@ def fetching(pack, monkeypatch):
     made = []
     original = running.Run.__init__
 
-    def init(run, patches, sigmas, device):
-        original(run, patches, sigmas, device)
+    def init(run, patches, sigmas, device, size):
+        original(run, patches, sigmas, device, size)
         if patches:
             run._prefetcher = running.Prefetcher(patches, sigmas, FakeTransfer(device))
             made.append(run._prefetcher)
