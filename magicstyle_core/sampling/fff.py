@@ -112,8 +112,8 @@ def _start_of(way: Trajectory, role: str, sigmas: Tensor, x: Tensor) -> int:
     start = way.start_of(sigmas, role)
     if way.batch not in (1, len(x)):
         raise ValueError(
-            f"The {role} bank holds {way.batch} pictures, the sampler runs {len(x)}. Invert one {role}, or one for each "
-            "picture that is sampled: a bank cannot be taken apart afterwards."
+            f"The {role} bank holds {way.batch} pictures, the sampler runs {len(x)}. Invert one {role}, or one for "
+            "each picture that is sampled: a bank cannot be taken apart afterwards."
         )
     if role == "content" and way.size != tuple(x.shape[2:]):
         raise ValueError(

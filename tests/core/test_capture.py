@@ -92,7 +92,7 @@ def test_grids_are_those_that_the_layers_announce(model, size):
 
 
 def test_more_rows_than_images_are_refused(guided, sigmas):
-    with pytest.raises(ValueError, match=r"expected 1 rows and got 2.*one conditioning"):
+    with pytest.raises(ValueError, match=r"expected 1 rows and got 2.*remove it while inverting"):
         capture(guided, smooth_latent(8, 8, 1), sigmas)
 
 

@@ -176,16 +176,23 @@ def test_a_way_along_another_schedule_is_refused(model, content, style, down, ro
         FeatureFusionForward(**ways)(model, content.latents[-1], down)
 
 
-@pytest.mark.parametrize(("rows", "size"), [(1, (8, 9)), (1, (16, 16)), (3, (8, 8))])
-def test_a_latent_that_is_not_the_contents_is_refused(model, down, rows, size):
+@pytest.mark.parametrize(
+    ("rows", "size", "message"),
+    [
+        (1, (8, 8), "content bank holds 2 pictures, the sampler runs 1. Invert one content, or one for each"),
+        (3, (8, 8), "content bank holds 2 pictures, the sampler runs 3"),
+        (2, (8, 9), "inverted as a latent of 8x8, the sampler runs 8x9. Sample at the size"),
+    ],
+)
+def test_a_latent_that_is_not_the_contents_is_refused(model, down, rows, size, message):
     (bank,) = capture(model, smooth_latent(8, 8, 30, batch=2), down, layers="none")
-    with pytest.raises(ValueError, match=f"holds 2 latents of 8x8, the sampler runs {rows} of {size[0]}x{size[1]}"):
+    with pytest.raises(ValueError, match=message):
         FeatureFusionForward(bank.trajectory)(model, smooth_latent(*size, 1, batch=rows), down)
 
 
 def test_styles_of_another_number_than_portraits_are_refused(model, content, down):
     (bank,) = capture(model, smooth_latent(8, 8, 30, batch=3), down, layers="none")
-    with pytest.raises(ValueError, match="The style bank holds 3 latents of 8x8, the sampler runs 2"):
+    with pytest.raises(ValueError, match="The style bank holds 3 pictures, the sampler runs 2"):
         FeatureFusionForward(content, bank.trajectory)(model, content.latents[-1].expand(2, -1, -1, -1), down)
 
 
