@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -132,16 +133,18 @@ def _files(folder: str, wanted: Callable[[str], bool]) -> Iterator[str]:
     while waiting:
         below = waiting.pop()
         try:
-            with os.scandir(os.path.join(folder, below)) as entries:
-                for entry in entries:
-                    name = f"{below}{entry.name}"
-                    if wanted(entry.name):
-                        if len(name) <= LONGEST and entry.is_file() and (not entry.is_symlink() or _inside(entry.path, folder)):
-                            yield name
-                    elif entry.is_dir(follow_symlinks=False) and len(name) < LONGEST and not _part_problem(entry.name):
-                        waiting.append(f"{name}/")
+            with os.scandir(os.path.join(folder, below)) as found:
+                entries = [entry for entry in found if len(below) + len(entry.name) <= LONGEST]
         except OSError as error:
             log.debug("The library's folder %s cannot be read: %s", shown(below), error.strerror)
+            continue
+        for entry in entries:
+            with suppress(OSError):  # a link in a circle
+                if wanted(entry.name):
+                    if entry.is_file() and (not entry.is_symlink() or _inside(entry.path, folder)):
+                        yield f"{below}{entry.name}"
+                elif entry.is_dir(follow_symlinks=False) and not _part_problem(entry.name):
+                    waiting.append(f"{below}{entry.name}/")
 
 
 def _is_bank(name: str) -> bool:

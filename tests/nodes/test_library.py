@@ -163,9 +163,11 @@ def test_links_in_circles_and_deep_folders_take_no_time(library, names):
         deep = deep / "d"
     deep.mkdir(parents=True)
     (deep / "deep.safetensors").write_bytes(b"x")
+    shallow = "d/" * 100 + "x.safetensors"
+    (library / shallow).write_bytes(b"x")
     begin = time.perf_counter()
-    assert names() == ["one/style.safetensors"]
-    assert time.perf_counter() - begin < 1  # measured 0.004
+    assert names() == [shallow, "one/style.safetensors"]
+    assert time.perf_counter() - begin < 1  # measured 0.01
 
 
 def test_twenty_thousand_banks_are_listed_in_less_than_a_second(library, names):
@@ -174,7 +176,7 @@ def test_twenty_thousand_banks_are_listed_in_less_than_a_second(library, names):
     assert len(names()) == 20_000
     begin = time.perf_counter()
     names()
-    assert time.perf_counter() - begin < 1  # measured 0.1
+    assert time.perf_counter() - begin < 1  # measured 0.15
 
 
 def test_a_start_removes_what_saves_left_and_names_what_may_be_anothers(pack, library, caplog):
