@@ -13,6 +13,7 @@ from torch import Tensor
 from comfy.model_patcher import ModelPatcher
 
 from ...magicstyle_core.bank.bank import FeatureBank, ModelFingerprint
+from ...magicstyle_core.text import plain
 from .models import attention_layers, prediction
 
 log = logging.getLogger(__name__)
@@ -52,14 +53,15 @@ def check_model(model: ModelPatcher, banks: Mapping[str, FeatureBank | None]) ->
             raise ValueError(_difference(role, bank.model, mine))
         # Files of the first version do not say what was patched: they have no precision either.
         if bank.model.precision and bank.model.patches != mine.patches:
+            then = plain(bank.model.patches) or "no patches"
             log.info(
                 "The %s bank was captured with %s on the model, now there are %s (LoRA, merge): its features are used "
-                "as they are.", role, bank.model.patches or "no patches", mine.patches or "none",
+                "as they are.", role, then, mine.patches or "none",
             )  # fmt: skip
 
 
 def _difference(role: str, captured: ModelFingerprint, mine: ModelFingerprint) -> str:
-    said = f"The {role} bank was captured on {captured}, but this model is {mine}."
+    said = f"The {role} bank was captured on {plain(str(captured), 300)}, but this model is {mine}."
     others = [(one.name, one.prediction, one.channels, one.context, one.layers) for one in (captured, mine)]
     if others[0] != others[1]:
         return f"{said} Invert the picture again with this model."

@@ -114,7 +114,6 @@ def new_writer(storage: Storage, plan: CapturePlan, batch: int, size: tuple[int,
     """A writer for the features of ``batch`` images with latents of ``size``, captured on ``device``."""
     if storage == "disk":
         folder = Path(folder_paths.get_temp_directory())
-        folder.mkdir(parents=True, exist_ok=True)
         return DiskWriter(folder / f"magicstyle_{uuid.uuid4().hex}.safetensors", plan.layouts(batch, size))
     if storage == "gpu":
         return MemoryWriter()

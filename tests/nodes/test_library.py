@@ -215,8 +215,8 @@ def test_what_a_file_says_of_its_bank_is_shown_as_plain_text(pack, library, exec
     executor.run(csdi() | {"save": node("MagicStyle_SaveBank", bank=["csdi", 1], filename_prefix="style")})
     path = library / "style_00001_.safetensors"
     bank = pack("magicstyle_core.bank.serialization").load_bank(path)
-    names = {name: HOSTILE for name in ("name", "prediction", "weights")}
-    bank.model = bank.model._replace(**names)
+    names = {name: HOSTILE for name in ("name", "prediction", "weights", "precision", "patches")}
+    bank.model = dataclasses.replace(bank.model, **names)
     bank.trajectory = dataclasses.replace(bank.trajectory, method=HOSTILE)
     hostile = library / "hostile.safetensors"
     pack("magicstyle_core.bank.serialization").save_bank(bank, hostile)
