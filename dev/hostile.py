@@ -51,7 +51,17 @@ def prompt(valid: Prompt, chance: random.Random) -> Prompt:
     broken = copy.deepcopy(valid)
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         chance.choice(SPOILERS)(broken, chance)
+    for number, node in broken.items():
+        for key in [key for key, found in node["inputs"].items() if _hangs(found, broken)]:
+            if "." in key or key not in valid[number]["inputs"]:
+                del node["inputs"][key]
     return broken
+
+
+def _hangs(found: object, prompt: Prompt) -> bool:
+    """Whether this is a link to a node that is not there. The host (0.30) checks only inputs that it knows, and its
+    worker dies of such a link at any other, whatever the node."""
+    return isinstance(found, list) and len(found) == 2 and isinstance(found[0], str) and found[0] not in prompt
 
 
 def _own(prompt: Prompt, chance: random.Random) -> dict[str, object]:

@@ -30,10 +30,9 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
 
     @wraps(execute)
     def behind_check(cls: type[io.ComfyNode], **values: Any) -> io.NodeOutput:
-        given = {name: value for name, value in values.items() if value is not None}
         inputs = node.define_schema().inputs  # anew: other packs add schedulers to the host's when they are loaded
         try:
-            return execute(cls, **given | _checked(inputs, given, judged))
+            return execute(cls, **_checked(inputs, values, judged))
         except ValueError as error:
             if type(error) is not ValueError or str(error) == readable(str(error)):
                 raise
@@ -62,7 +61,7 @@ def shown(value: object) -> str:
 
 
 def _checked(inputs: Sequence[io.Input], values: Mapping[str, Any], judged: set[str] = frozenset(), at: str = "") -> dict[str, Any]:
-    """The values of these inputs, numbers as their widgets have them."""
+    """The values of these inputs, numbers as their widgets have them; others are left out, as the host does where it can."""
     found = {}
     for widget in inputs:
         name = at + widget.id
@@ -76,7 +75,7 @@ def _checked(inputs: Sequence[io.Input], values: Mapping[str, Any], judged: set[
         elif isinstance(widget, io.Int.Input | io.Float.Input):
             found[widget.id] = _number(widget, value, name)
         else:
-            _check(widget, value, name, widget.id in judged)
+            found[widget.id] = _fitting(widget, value, name, widget.id in judged)
     return found
 
 
@@ -87,12 +86,7 @@ def _choice(widget: io.DynamicCombo.Input, value: Any, name: str) -> dict[str, A
         raise _refusal(name, f"one of {'; '.join(options)}", chosen)
     if not isinstance(value, Mapping):
         raise ValueError(f"{name} came without the dials of {chosen}. Choose it on the node, and do not link it.")
-    dials = options[chosen].inputs
-    return {
-        widget.id: chosen,
-        **{dial.id: value[dial.id] for dial in dials if dial.id in value},
-        **_checked(dials, value, at=f"{name}."),
-    }
+    return {widget.id: chosen, **_checked(options[chosen].inputs, value, at=f"{name}.")}
 
 
 def _number(widget: io.Int.Input | io.Float.Input, value: Any, name: str) -> float:
@@ -104,7 +98,7 @@ def _number(widget: io.Int.Input | io.Float.Input, value: Any, name: str) -> flo
     return int(value) if whole else float(value)
 
 
-def _check(widget: io.Input, value: Any, name: str, judged: bool) -> None:
+def _fitting(widget: io.Input, value: Any, name: str, judged: bool) -> Any:
     if isinstance(widget, io.Combo.Input):
         if not isinstance(value, str) or not (judged or value in widget.options):
             raise _refusal(name, f"one of {', '.join(map(str, widget.options[:30]))}", value)
@@ -112,6 +106,7 @@ def _check(widget: io.Input, value: Any, name: str, judged: bool) -> None:
         expected, fits = KINDS[kind]
         if not fits(value):
             raise _refusal(name, expected, value)
+    return value
 
 
 def _refusal(name: str, expected: str, value: Any) -> ValueError:

@@ -161,7 +161,7 @@ def test_every_stage_by_the_command(tmp_path, monkeypatch):
         monkeypatch.setitem(PLANS, name, Plan(plan.name, size=SIZE, batch=2, steps=steps, seed=plan.seed))
     r = np.random.default_rng(0)
     for size in (128, 256):
-        noise = r.integers(0, 256, (12, size // 8, size // 8, 3), np.uint8)
+        noise = r.integers(0, 256, (4, size // 8, size // 8, 3), np.uint8)
         np.save(tmp_path / f"pictures_{size}_000.npy", noise.repeat(8, 1).repeat(8, 2))
     for stage in ("64", "128", "256", "autoencoder", "stock"):
         main([str(tmp_path), "--stage", stage])

@@ -23,7 +23,7 @@ import nodes
 
 MOST = 1000  # characters of a message
 FEW = settings(  # not shrunk: an example says enough, and looking for a smaller one takes minutes
-    max_examples=100, phases=[Phase.generate], report_multiple_bugs=False, deadline=None, derandomize=True,
+    max_examples=40, phases=[Phase.generate], report_multiple_bugs=False, deadline=None, derandomize=True,
     database=None, suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,6 +236,8 @@ def test_what_comes_by_a_link_gives_a_result_or_our_words(kind, world, data):
     values = right(inputs, world)
     for widget in data.draw(st.lists(st.sampled_from(inputs), min_size=1, max_size=2, unique_by=id)):
         values[widget.id] = data.draw(hostile(widget, world), label=widget.id)
+    if data.draw(st.booleans()):
+        values["more"] = data.draw(OTHERS)
     check(lambda: run(kind, **values))
 
 
