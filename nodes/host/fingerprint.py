@@ -53,10 +53,10 @@ def check_model(model: ModelPatcher, banks: Mapping[str, FeatureBank | None]) ->
             raise ValueError(_difference(role, bank.model, mine))
         # Files of the first version do not say what was patched: they have no precision either.
         if bank.model.precision and bank.model.patches != mine.patches:
-            then = plain(bank.model.patches) or "no patches"
+            then = plain(bank.model.patches) or "none"
             log.info(
-                "The %s bank was captured with %s on the model, now there are %s (LoRA, merge): its features are used "
-                "as they are.", role, then, mine.patches or "none",
+                "LoRAs or merges on the model are others than when the %s bank was captured (then %s, now %s): what was "
+                "kept is used as it is.", role, then, mine.patches or "none",
             )  # fmt: skip
 
 

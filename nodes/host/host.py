@@ -77,12 +77,10 @@ def checked_conditioning(model: ModelPatcher, conditioning: Conditioning | None)
         return empty_conditioning(model)
     config = model.model.model_config.unet_config
     pooled = config["adm_in_channels"] - SIZES_OF_SDXL if isinstance(model.model, comfy.model_base.SDXL) else None
-    for context, options in conditioning or [(None, {})]:
-        shape = tuple(context.shape) if isinstance(context, Tensor) else ()
-        if len(shape) != 3 or shape[-1] != config["context_dim"]:
-            came = f"is {shape[-1]} wide" if len(shape) == 3 else f"has shape {shape}"
+    for context, options in conditioning:
+        if context.shape[-1] != config["context_dim"]:
             raise ValueError(
-                f"The conditioning {came}, this model needs {config['context_dim']}. "
+                f"The conditioning is {context.shape[-1]} wide, this model needs {config['context_dim']}. "
                 "Use the CLIP of the same checkpoint, or leave the input empty."
             )
         found = options.get("pooled_output")

@@ -32,7 +32,7 @@ def check(pack):
 
 
 def said(caplog):
-    return [record for record in caplog.records if "(LoRA, merge)" in record.getMessage()]
+    return [record for record in caplog.records if "LoRAs or merges on the model are others" in record.getMessage()]
 
 
 def loader(monkeypatch, made):
