@@ -102,7 +102,7 @@ class LoadBank(io.ComfyNode):
         try:
             return name is None or library.find(name) is not None  # None: it comes by a link, see execute
         except ValueError as error:
-            return checking.readable(str(error))
+            return checking.printable(str(error))
 
     @classmethod
     def fingerprint_inputs(cls, name=None) -> str | float:

@@ -34,15 +34,15 @@ def checked(node: type[io.ComfyNode]) -> type[io.ComfyNode]:
         try:
             return execute(cls, **_checked(inputs, values, judged))
         except ValueError as error:
-            if type(error) is not ValueError or str(error) == readable(str(error)):
+            if type(error) is not ValueError or str(error) == printable(str(error)):
                 raise
-            raise ValueError(readable(str(error))) from error
+            raise ValueError(printable(str(error))) from error
 
     node.execute = classmethod(behind_check)
     return node
 
 
-def readable(message: str) -> str:
+def printable(message: str) -> str:
     """The message in at most 1,000 characters, what cannot be printed escaped; a long one loses its middle."""
     if len(message) > MOST:
         message = f"{message[: MOST // 2]} ... {message[-MOST // 4 :]}"
@@ -50,7 +50,7 @@ def readable(message: str) -> str:
     return text if len(text) <= MOST else f"{text[: MOST // 2]} ... {text[-MOST // 4 :]}"
 
 
-def shown(value: object) -> str:
+def described(value: object) -> str:
     """A value in few printable characters."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} of {value.dtype}"
@@ -110,7 +110,7 @@ def _fitting(widget: io.Input, value: Any, name: str, judged: bool) -> Any:
 
 
 def _refusal(name: str, expected: str, value: Any) -> ValueError:
-    return ValueError(f"{name} must be {expected}; got {shown(value)}. Set it on the node, or link another output to it.")
+    return ValueError(f"{name} must be {expected}; got {described(value)}. Set it on the node, or link another output to it.")
 
 
 def _numbers(value: Any, *ranks: int) -> bool:

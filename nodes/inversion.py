@@ -21,7 +21,7 @@ from ..magicstyle_core.fusion.attention import CapturePatch
 from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.sampling.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.schedule import ascending
-from .host import host, memory, models
+from .host import host, inputs, memory, models
 from .host.attention import Hook, check_unfused
 from .host.fingerprint import fingerprint
 from .host.running import with_run
@@ -113,7 +113,7 @@ class ContentStyleInversion(io.ComfyNode):
     @classmethod
     def execute(cls, model, content, style, keep_content=True, conditioning=None, **settings) -> io.NodeOutput:
         job = InversionJob(model, conditioning, "content and style", node=host.running_node(cls), **settings)
-        portrait, picture = host.latent_of(model, content, "content"), host.latent_of(model, style, "style")
+        portrait, picture = inputs.latent_of(model, content, "content"), inputs.latent_of(model, style, "style")
         if len(picture) not in (1, len(portrait)):
             raise ValueError(
                 f"There are {len(picture)} style pictures for {len(portrait)} portraits. Give one, or one for each "
@@ -153,12 +153,12 @@ class DDIMInversion(io.ComfyNode):
     @classmethod
     def execute(cls, model, latent, conditioning=None, **settings) -> io.NodeOutput:
         job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
-        samples = host.latent_of(model, latent, "input")
+        samples = inputs.latent_of(model, latent, "input")
         (bank,), noise = job.run(samples, (len(samples),))
         return io.NodeOutput(bank, _latent(latent, noise))
 
 
-def _latent(source: host.Latent, samples: Tensor) -> host.Latent:
+def _latent(source: inputs.Latent, samples: Tensor) -> inputs.Latent:
     """A LATENT like ``source`` with other samples."""
     return {**source, "samples": samples}
 
@@ -172,7 +172,7 @@ class InversionJob:
     def __init__(
         self,
         model: ModelPatcher,
-        conditioning: host.Conditioning | None,
+        conditioning: inputs.Conditioning | None,
         pictures: str = "",
         *,
         steps: int,
@@ -197,8 +197,8 @@ class InversionJob:
         )
         self.method = METHODS[method]
         self.tier = storage
-        self.conditioning = host.inverted_conditioning(model, conditioning, pictures)
-        self.recomputed = host.recomputed(self.conditioning) if storage == "recompute" else None
+        self.conditioning = inputs.inverted_conditioning(model, conditioning, pictures)
+        self.recomputed = inputs.recomputed(self.conditioning) if storage == "recompute" else None
         self.model = with_run(host.without_guidance(model))
         self.node = node
 

@@ -16,7 +16,7 @@ from comfy_api.latest import io
 from ..magicstyle_core.bank.bank import FeatureBank
 from ..magicstyle_core.sampling.fff import Color, FeatureFusionForward, Look, StyleStrength
 from ..magicstyle_core.sampling.texture import laid_steps
-from .host import attention, host, running, start
+from .host import attention, host, inputs, running, start
 from .host.fingerprint import check_model
 from .types import CATEGORY, Bank
 
@@ -174,8 +174,8 @@ def way_back(
     model: ModelPatcher,
     sampling: FusedSampling,
     cfg: float = 1.0,
-    positive: host.Conditioning | None = None,
-    negative: host.Conditioning | None = None,
+    positive: inputs.Conditioning | None = None,
+    negative: inputs.Conditioning | None = None,
     progress: host.Progress | None = None,
 ) -> Tensor:
     """Sample from the noise of the content's bank: latents ``(B,C,H,W)`` as sockets carry them."""
@@ -188,8 +188,8 @@ def way_back(
         sampling,
         way.sigmas.flip(0),
         model.model.process_latent_out(way.latents[-1]),
-        host.checked_conditioning(model, positive),
-        host.checked_conditioning(model, negative),
+        inputs.checked_conditioning(model, positive),
+        inputs.checked_conditioning(model, negative),
         cfg,
         progress,
     )

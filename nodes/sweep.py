@@ -12,7 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..magicstyle_core.bank.bank import FeatureBank
-from .checking import readable
+from .checking import printable
 from .fusion import fuse
 from .grid import labelled_grid
 from .host.attention import check_unfused
@@ -71,7 +71,7 @@ class AlphaBetaSweep(io.ComfyNode):
             if settings is not None:
                 parse(settings)
         except ValueError as error:
-            return readable(str(error))
+            return printable(str(error))
         return True
 
     @classmethod

@@ -22,11 +22,11 @@ from ...magicstyle_core.bank.bank import Fetched
 from ...magicstyle_core.fusion.attention import CapturePatch, ForwardPass, FusionPatch, Patch
 from ...magicstyle_core.fusion.base import CONTENT
 from ...magicstyle_core.fusion.prefetch import Prefetcher
-from ...magicstyle_core.layers import BLOCKS, AttentionLayer, describe
 from ...magicstyle_core.sampling.fff import StyleStrength
 from ...magicstyle_core.schedule import SIGMA_TOLERANCE, find_step, format_sigmas
 from . import attention, host, start
 from .attention import PASS, Evaluation
+from .meetings import Meetings
 from .memory import CudaTransfer
 from .recomputing import Recomputation
 
@@ -35,16 +35,6 @@ log = logging.getLogger(__name__)
 KEY = "magicstyle"
 RUN = "magicstyle_run"  # where the options of a run hold its state
 Wrappers = comfy.patcher_extension.WrappersMP
-REPLACED = "Another node replaces self-attention at %s: FFA leaves these layers to it."
-OVERRIDDEN = (
-    "FFA Attention Patch takes the place of what a node before it made self-attention read, at %s. Put that node after "
-    "FFA, or set strength below 1, or choose Custom, joined keys with live+style, and both act."
-)
-
-SAME_KEYS = (
-    "Another node works on what self-attention gives for the positive and the negative prompt (normalized attention "
-    "guidance). FFA gives both the same keys, so that little tells them apart: set rows of FFA to positive, and both act."
-)
 
 
 def with_run(model: ModelPatcher) -> ModelPatcher:
@@ -116,7 +106,7 @@ def _run_pass(executor: Any, *args: Any, **kwargs: Any) -> Any:
         raise
     forward.pending.check_all_used()
     if run is not None:
-        run.note(forward, options)
+        run.meetings.note(forward, options)
     return result
 
 
@@ -136,14 +126,11 @@ class Run:
         if patches and device.type == "cuda":
             self._prefetcher = Prefetcher(patches, sigmas.tolist(), CudaTransfer(device))
         self._recomputation = Recomputation(patches)
-        self._told: set[str] = set()
-        self._fused: set[AttentionLayer] = set()
-        self._replaced: set[AttentionLayer] = set()
-        self._overridden: set[AttentionLayer] = set()
+        self.meetings = Meetings()
 
     def begin(self, guider: Any, timestep: Tensor, model_options: dict) -> None:
         """Decide what depends on sigma alone: once for all layers and batches of an evaluation."""
-        self._tell()  # of the evaluation before
+        self.meetings.tell()  # of the evaluation before
         if not self._checked and self.strength:
             _check_schedule(self._patches, self._sigmas)
             self._checked = True
@@ -168,28 +155,6 @@ class Run:
                 "node while inverting; for sampling leave content_bank of FFA unconnected, which then works on any part."
             )
 
-    def note(self, forward: ForwardPass, options: Mapping[str, Any]) -> None:
-        """Remember where FFA acted in a pass, and where another node met it."""
-        layers = {layer.key: layer for patch in forward.acting for layer in patch.layers}
-        for layer in layers.values():
-            (self._replaced if forward.is_replaced(layer.key) else self._fused).add(layer)
-        self._overridden.update(layers[key] for key in forward.overridden)
-        both = {"positive", "negative"} <= set(forward.roles)
-        if both and options.get("patches", {}).get("attn1_output_patch") and any(p.rows == "all" for p in forward.acting):
-            self._say(SAME_KEYS)
-
-    def _tell(self) -> None:
-        """A word in the log, once a run, where FFA and another node meet at a layer and one of them does not act."""
-        if lost := self._replaced - self._fused:
-            self._say(REPLACED, describe(sorted(lost, key=_address)))
-        if self._overridden:
-            self._say(OVERRIDDEN, describe(sorted(self._overridden, key=_address)))
-
-    def _say(self, message: str, *args: str) -> None:
-        if message not in self._told:
-            self._told.add(message)
-            log.warning(message, *args)
-
     def give_up_prefetch(self) -> bool:
         """Free what was fetched and fetch no more; False if there was nothing to give up."""
         prefetcher, self._prefetcher = self._prefetcher, None
@@ -200,7 +165,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of everything."""
-        self._tell()
+        self.meetings.tell()
         self.give_up_prefetch()
         self.evaluation = None
         self._recomputation = Recomputation(())
@@ -209,10 +174,6 @@ class Run:
 def _counts_on_place(patch: Patch) -> bool:
     """Whether a patch keeps or reads features of the running picture by their place."""
     return isinstance(patch, CapturePatch) or (isinstance(patch, FusionPatch) and CONTENT in patch.read)
-
-
-def _address(layer: AttentionLayer) -> tuple:
-    return BLOCKS.index(layer.key.block), *layer.key[1:]
 
 
 def set_strength(model_options: Mapping[str, Any], strength: StyleStrength) -> None:
