@@ -13,6 +13,9 @@ from functools import cached_property
 from itertools import groupby
 from typing import NamedTuple
 
+from .text import quoted
+
+LONGEST = 1000  # characters of a selection
 BLOCKS = ("input", "middle", "output")
 _ADDRESS = re.compile(r"(input|middle|output)(?:\.(\d+)(?:-(\d+))?)?(?:\.(\d+)(?:-(\d+))?)?")
 
@@ -70,13 +73,19 @@ class LayerSelection:
         (``output.6-11``). Raises ``ValueError`` for text that cannot be read or matches no layer.
         """
         chosen: set[LayerKey] = set()
-        for part in (part.strip() for part in text.lower().split(",")):
+        for part in _parts(text):
             matches = _matcher(part, available)
             found = {layer.key for layer in available if matches(layer)}
             if not found and part != "none":
-                raise ValueError(f"Layers '{part}' match nothing. Available: {describe(available)}.")
+                raise ValueError(f"Layers {quoted(part)} match nothing. Available: {describe(available)}.")
             chosen |= found
         return cls(tuple(layer for layer in available if layer.key in chosen))
+
+    @staticmethod
+    def check(text: str) -> None:
+        """``ValueError`` for text that can be read for no model."""
+        for part in _parts(text):
+            _matcher(part)
 
     def __contains__(self, key: object) -> bool:
         return key in self.keys
@@ -96,14 +105,21 @@ class LayerSelection:
         return describe(self.layers)
 
 
-def _matcher(part: str, available: Sequence[AttentionLayer]) -> Callable[[AttentionLayer], bool]:
+def _parts(text: str) -> list[str]:
+    if len(text) > LONGEST:
+        raise ValueError(f"Layers are given in {len(text)} characters; at most {LONGEST} are read. Use a preset or ranges.")
+    return [part.strip() for part in text.lower().split(",")]
+
+
+def _matcher(part: str, available: Sequence[AttentionLayer] = ()) -> Callable[[AttentionLayer], bool]:
     if part in PRESETS:
         return PRESETS[part]
     address = _ADDRESS.fullmatch(part)
     if address is None:
+        there = f" Available: {describe(available)}." if available else ""
         raise ValueError(
-            f"Layers '{part}' cannot be read. Use a preset ({', '.join(PRESETS)}) or addresses such as "
-            f"'output.6-11, middle'. Available: {describe(available)}."
+            f"Layers {quoted(part)} cannot be read. Use a preset ({', '.join(PRESETS)}) or addresses such as "
+            f"'output.6-11, middle'.{there}"
         )
     block, *numbers = address.groups()
     first, last, shallow, deep = (None if number is None else int(number) for number in numbers)

@@ -16,7 +16,8 @@ from ..magicstyle_core.fusion.base import CONTENT, STYLE
 from ..magicstyle_core.layers import PRESETS, LayerSelection, describe
 from ..magicstyle_core.methods import CUSTOM, METHODS, Dial, Method, Part
 from ..magicstyle_core.schedule import SIGMA_TOLERANCE, format_sigmas
-from .host import host
+from .checking import printable
+from .host import host, inputs
 from .host.attention import Hook
 from .host.fingerprint import check_model
 from .host.running import with_run
@@ -93,12 +94,17 @@ class FFAAttentionPatch(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, layers=None, method=None, content_bank=UNCONNECTED) -> bool | str:
+    def validate_inputs(
+        cls, layers=None, start_percent=None, end_percent=None, method=None, content_bank=UNCONNECTED
+    ) -> bool | str:
         """Refuses before anything runs what cannot be; a connected bank is None here.
 
-        The host leaves out a method that it does not know, and checks nothing if no input is left that is asked for:
-        hence ``layers``, which it does not check itself.
+        The host leaves out a method that it does not know, and checks nothing if no input is left that is asked for.
         """
+        try:
+            inputs.check_choices(layers, start_percent, end_percent)
+        except ValueError as error:
+            return printable(str(error))
         if method is None:
             return f"There is no such method. Choose one of {'; '.join(offered())}."
         name = method["method"]

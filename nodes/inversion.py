@@ -21,6 +21,7 @@ from ..magicstyle_core.fusion.attention import CapturePatch
 from ..magicstyle_core.layers import LayerSelection
 from ..magicstyle_core.sampling.ddim import Exact, FixedPoint, InversionMethod
 from ..magicstyle_core.schedule import ascending
+from .checking import printable
 from .host import host, inputs, memory, models
 from .host.attention import Hook, check_unfused
 from .host.fingerprint import fingerprint
@@ -111,6 +112,10 @@ class ContentStyleInversion(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, layers=None, start_percent=None, end_percent=None) -> bool | str:
+        return _fault(layers, start_percent, end_percent)
+
+    @classmethod
     def execute(cls, model, content, style, keep_content=True, conditioning=None, **settings) -> io.NodeOutput:
         job = InversionJob(model, conditioning, "content and style", node=host.running_node(cls), **settings)
         portrait, picture = inputs.latent_of(model, content, "content"), inputs.latent_of(model, style, "style")
@@ -151,11 +156,24 @@ class DDIMInversion(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, layers=None, start_percent=None, end_percent=None) -> bool | str:
+        return _fault(layers, start_percent, end_percent)
+
+    @classmethod
     def execute(cls, model, latent, conditioning=None, **settings) -> io.NodeOutput:
         job = InversionJob(model, conditioning, node=host.running_node(cls), **settings)
         samples = inputs.latent_of(model, latent, "input")
         (bank,), noise = job.run(samples, (len(samples),))
         return io.NodeOutput(bank, _latent(latent, noise))
+
+
+def _fault(layers: str | None, start_percent: float | None, end_percent: float | None) -> bool | str:
+    """True, or what is wrong before anything runs."""
+    try:
+        inputs.check_choices(layers, start_percent, end_percent)
+    except ValueError as error:
+        return printable(str(error))
+    return True
 
 
 def _latent(source: inputs.Latent, samples: Tensor) -> inputs.Latent:

@@ -16,7 +16,7 @@ from server import PromptServer
 
 from ...magicstyle_core.sampling.ddim import Denoiser
 from ...magicstyle_core.schedule import SigmaWindow
-from .inputs import Conditioning
+from .inputs import Conditioning, check_window
 
 WINDOWS = "context_handler"  # where the options of a model hold what runs a long batch a few images at a time
 GUIDANCE = ("sampler_pre_cfg_function", "sampler_cfg_function", "sampler_post_cfg_function")
@@ -32,11 +32,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def window(model: ModelPatcher, start_percent: float, end_percent: float) -> SigmaWindow:
     """Part of sampling between two fractions of it; ``ValueError`` if it ends before it begins."""
-    if not 0 <= start_percent <= end_percent <= 1:
-        raise ValueError(
-            f"start_percent ({start_percent:g}) and end_percent ({end_percent:g}) must be numbers from 0 to 1, start not "
-            "after end. Lower start or raise end."
-        )
+    check_window(start_percent, end_percent)
     sampling = model.get_model_object("model_sampling")
     return SigmaWindow(sampling.percent_to_sigma(start_percent), sampling.percent_to_sigma(end_percent))
 

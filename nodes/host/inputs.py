@@ -9,6 +9,7 @@ import comfy.model_base
 from comfy.model_patcher import ModelPatcher
 
 from ...magicstyle_core.bank.storage import RecomputedStore
+from ...magicstyle_core.layers import LayerSelection
 
 Conditioning = list
 Latent = dict
@@ -112,3 +113,19 @@ def recomputed(conditioning: Conditioning) -> RecomputedStore:
         )
     pooled = options.get("pooled_output")
     return RecomputedStore(context.detach().cpu(), None if pooled is None else pooled.detach().cpu())
+
+
+def check_window(start_percent: float, end_percent: float) -> None:
+    """``ValueError`` unless these are two fractions of sampling in order."""
+    if not 0 <= start_percent <= end_percent <= 1:
+        raise ValueError(
+            f"start_percent ({start_percent:g}) and end_percent ({end_percent:g}) must be numbers from 0 to 1, start not "
+            "after end. Lower start or raise end."
+        )
+
+
+def check_choices(layers: str | None, start_percent: float | None, end_percent: float | None) -> None:
+    """``ValueError`` for what can be for no model; None is what a link will bring."""
+    if layers is not None:
+        LayerSelection.check(layers)
+    check_window(0.0 if start_percent is None else start_percent, 1.0 if end_percent is None else end_percent)

@@ -25,7 +25,6 @@ REFUSED = {
     "NaN in the latent": (full(style={"value": "nan"}), ("style latent", "NaN", "fp32")),
     "infinity in the latent": (full(content={"value": "inf"}), ("content latent", "infinite")),
     "layers that do not exist": (full(layers="output.77"), ("output.77", "match nothing", "input.1")),
-    "layers that cannot be read": (full(layers="left knee"), ("left knee", "high-res decoder")),
     "banks without layers": (full(layers="none"), ("content bank keeps no features", "Invert the content with layers")),
     "a start beyond the schedule": (full(fff_changes={"start_step": 4}), ("start_step is 4", "4 steps", "3 or less")),
 }
@@ -126,6 +125,29 @@ def test_wrong_looks_are_marked_before_the_run(run, monkeypatch, changes, words)
         assert word in message
 
 
+@pytest.mark.parametrize("where", ["csdi", "invert", "ffa"])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layers": "left knee"}, ("Layers 'left knee' cannot be read", "high-res decoder")),
+        ({"layers": "a\ud800"}, (r"'a\\ud800' cannot be read",)),
+        ({"layers": "middle," * 200}, ("1400 characters; at most 1000",)),
+        ({"start_percent": 0.6, "end_percent": 0.4}, ("start_percent (0.6) and end_percent (0.4)",)),
+        ({"end_percent": float("nan")}, ("end_percent (nan) must be numbers from 0 to 1",)),
+        ({"start_percent": -1.0}, ("start_percent (-1)",)),
+    ],
+    ids=ascii,
+)
+def test_what_no_model_can_do_is_marked_before_the_run(run, monkeypatch, where, changes, words):
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", lambda *args, **kwargs: pytest.fail("something ran"))
+    graph = full() | {"invert": invert("content"), "keep invert": keep(["invert", 0], "x")}
+    graph[where]["inputs"] |= changes
+    message = failure(run, graph)
+    assert f"'{where}': {{'errors'" in message
+    for word in words:
+        assert word in message
+
+
 def test_the_host_goes_on_after_an_error(executor):
-    failure(executor.run, full(layers="left knee"))
+    failure(executor.run, full(layers="output.77"))
     assert torch.isfinite(executor.run(full())["result"]["samples"]).all()
