@@ -107,7 +107,7 @@ class LayerSelection:
 
 def _parts(text: str) -> list[str]:
     if len(text) > LONGEST:
-        raise ValueError(f"Layers are given in {len(text)} characters; at most {LONGEST} are read. Use a preset or ranges.")
+        raise ValueError(f"Layers has {len(text)} characters; at most {LONGEST} are read. Use a preset or ranges.")
     return [part.strip() for part in text.lower().split(",")]
 
 
