@@ -75,6 +75,7 @@ class Torture:
         self.references: dict[str, Pictures] = {}
         self.memory = [0, 0]  # MiB of the server after the references and at the end
         self._lock, self._dead, self._numbers = threading.Lock(), threading.Event(), iter(range(1, 10**9))
+        self._running: dict[int, Prompt] = {}  # by client, for who looks into a death
 
     def prepare(self) -> None:
         """Save the bank that others load and damage, and paint each valid prompt alone."""
@@ -204,6 +205,8 @@ class Torture:
                 self.client.post("/interrupt", {} if anybody else {"prompt_id": event.data["prompt_id"]})
         if ending is not None:
             self._count("prompts")
+            if ending.kind == "execution_error":
+                self._fail("wrong", prompt, str(PromptFailedError(ending.kind, ending.data)))
 
     def _delete(self, prompt: Prompt, chance: random.Random) -> None:
         """Take a prompt out of the queue; then it has run to some end, or was never begun."""
@@ -248,8 +251,10 @@ class Torture:
 
     def _events(self, prompt: Prompt):
         """Events of a prompt up to its end; lost if there is none."""
+        self._running[threading.get_ident()] = prompt
         try:
             yield from self.client.follow(prompt, SILENCE)
+            del self._running[threading.get_ident()]
         except (TimeoutError, ConnectionError) as error:
             if not self._died():
                 self._fail("lost", prompt, f"No end: {error!r}")
@@ -263,7 +268,7 @@ class Torture:
                 first = not self._dead.is_set()
                 self._dead.set()
             if first:
-                self._fail("deaths", {}, self.host.tail())
+                self._fail("deaths", list(self._running.values()), self.host.tail())
         return self._dead.is_set()
 
     def _pictures(self, run: Run) -> Pictures:
@@ -294,14 +299,14 @@ class Torture:
             self.counts[name] += 1
             return self.counts[name]
 
-    def _fail(self, kind: str, prompt: Prompt, why: str, data: bytes | None = None) -> None:
+    def _fail(self, kind: str, prompt: Prompt | list[Prompt], why: str, data: bytes | None = None) -> None:
         number = self._count(kind)
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{kind}-{number}.json"
         file.write_text(json.dumps(prompt, indent=1))
         if data is not None:
             file.with_suffix(".bin").write_bytes(data)
-        say(f"{kind}: {ascii(why[:600])} The prompt: {file}")
+        say(f"{kind}: {ascii(why[-600:])} The prompt: {file}")
 
 
 def resident(process: int) -> int:
@@ -324,4 +329,5 @@ def _raw(error: PromptFailedError) -> bool:
     """Whether one of the pack's nodes failed in other words than its own."""
     message = error.data.get("exception_message", "")
     own = error.data.get("node_type", "").startswith("MagicStyle_")
-    return own and (error.data.get("exception_type") != "ValueError" or len(message.strip()) > 1000)
+    readable = len(message.strip()) <= 1000 and message.replace("\n", "").isprintable()
+    return own and not (error.data.get("exception_type") == "ValueError" and readable)
