@@ -185,11 +185,11 @@ def test_a_setting_that_the_banks_do_not_fit_is_refused_by_its_line(run):
         run(sweep("Standard attention\nbeta=0.4", graph=csdi(keep_content=False)))
 
 
-def test_more_pictures_than_a_grid_has_room_for_are_refused_before_anything_runs(run, pack, monkeypatch):
+def test_more_pictures_than_a_grid_has_room_for_are_refused_before_anything_runs(executor, pack, monkeypatch):
     monkeypatch.setattr(pack("nodes.sweep"), "MOST", 5)
     monkeypatch.setattr(pack("nodes.sweep"), "way_back", lambda *args: pytest.fail("something ran"))
     with pytest.raises(AssertionError, match="2 settings of 3 portraits are 6 pictures; at most 5 go into one grid"):
-        run(sweep("beta=0\nbeta=1", graph=csdi(content={"batch": 3})))
+        executor.run(sweep("beta=0\nbeta=1", graph=csdi(content={"batch": 3})))
 
 
 def test_settings_that_read_no_content_need_none(run):
@@ -198,7 +198,7 @@ def test_settings_that_read_no_content_need_none(run):
 
 
 def test_a_model_that_is_fused_already_is_refused(run):
-    with pytest.raises(AssertionError, match="has an FFA Attention Patch already.*Connect the model before it"):
+    with pytest.raises(AssertionError, match="has an FFA Attention Patch already.*Connect the model from before it"):
         run(sweep("beta=0", source="patched", graph=csdi() | {"patched": ffa()}))
 
 
