@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,8 +20,7 @@ from .server import ROOT
 from .tools import browser, measure_tools, test_environment
 
 FAST = (("core", "demo", "nodes"),)  # the same processes: all import torch, one imports ComfyUI
-PROCESSES = min(2, os.cpu_count() or 1)  # that share the fast tests
-SLOW = (("server", "browser"),)  # one process: both talk to the same server
+SLOW = (("server", "browser"),)  # one process: both talk to the same server, and wait for it
 NOTHING_COLLECTED = 5
 SECONDS_PER_TEST = 300
 NO_BROWSER = (
@@ -41,12 +41,25 @@ def test(options: argparse.Namespace, arguments: list[str]) -> int:
     say(f"test with ComfyUI {found.version}, {found.python}")
     counts: Counter[str] = Counter()
     begin = time.monotonic()
-    broken = False
-    named = any(a.startswith("tests/") for a in arguments)
-    for group in grouped(options.fast, arguments):
-        shared = PROCESSES if not named and group[0] == f"tests/{FAST[0][0]}" else 1
-        broken |= _pytest(found, environment, group, counts, shared)
+    with tempfile.TemporaryDirectory(prefix="magicstyle-") as name:
+        lanes = [Lane(found, environment, Path(name), groups) for groups in side_by_side(options.fast, arguments)]
+        with ThreadPoolExecutor() as threads:
+            broken = any(list(threads.map(Lane.run, lanes)))
+        for lane in lanes:
+            counts.update(lane.counts)
     return _close(counts, time.monotonic() - begin, broken, strict)
+
+
+def side_by_side(fast: bool, arguments: list[str]) -> list[list[list[str]]]:
+    """Lists of :func:`grouped` that run at the same time, on two cores or more.
+
+    Fast tests are shared, see tests/conftest.py; who runs the slow ones comes to their help.
+    """
+    groups = grouped(fast, arguments)
+    if (os.cpu_count() or 1) < 2 or any(a.startswith("tests/") for a in arguments):
+        return [groups]
+    shared, *alone = groups
+    return [[*alone, shared], [shared]]
 
 
 def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
@@ -67,34 +80,34 @@ def grouped(fast: bool, arguments: list[str]) -> list[list[str]]:
     return groups
 
 
-def _pytest(
-    host: Host, environment: dict[str, str], arguments: Iterable[str], counts: Counter[str], processes: int
-) -> bool:
-    """Run pytest once and add to the counts; True if it broke in another way than by failing tests.
+class Lane:
+    """Processes of pytest one after the other, each with its own groups of tests. What the first lane of a ``folder``
+    says is seen at once, what others say at their end."""
 
-    Several ``processes`` share the tests file by file (see tests/conftest.py); all but the first write when they end.
-    """
-    broken = False
-    with tempfile.TemporaryDirectory(prefix="magicstyle-") as name:
-        folder, running = Path(name), []
-        shared = folder / "share"
-        shared.mkdir()
-        for number in range(processes):
-            share = {"MAGICSTYLE_SHARE": str(shared)} if processes > 1 else {}
-            text = (folder / f"{number}.txt").open("w+") if number else None
-            command = _command(host, folder / f"{number}.xml", f"pytest{number or ''}", arguments)
-            options = {"cwd": ROOT, "env": {**environment, **share}, "preexec_fn": PREEXEC}
-            running.append((subprocess.Popen(command, stdout=text, stderr=text, **options), text))
-        for number, (process, text) in enumerate(running):
-            code, report = process.wait(), folder / f"{number}.xml"
-            if text is not None:
-                text.seek(0)
-                say(text.read().rstrip())
-                text.close()
-            counted = count(report) if report.exists() else Counter()
-            counts.update(counted)
-            broken |= code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
-    return broken
+    def __init__(self, host: Host, environment: dict[str, str], folder: Path, groups: list[list[str]]) -> None:
+        self.number = len(list(folder.glob("lane*")))
+        self.counts: Counter[str] = Counter()
+        self._host, self._environment, self._groups = host, environment, groups
+        self._folder, self._shared = folder / f"lane{self.number}", folder / "shared"
+        for made in (self._folder, self._shared):
+            made.mkdir(exist_ok=True)
+
+    def run(self) -> bool:
+        """Run them all; True if one broke in another way than by failing tests."""
+        return any([self._pytest(group, self._folder / f"{number}.xml") for number, group in enumerate(self._groups)])
+
+    def _pytest(self, group: list[str], report: Path) -> bool:
+        command = _command(self._host, report, f"pytest{self.number or ''}", group)
+        environment = {**self._environment, "MAGICSTYLE_SHARE": str(self._shared)}
+        with tempfile.TemporaryFile("w+") as text:
+            seen = None if self.number == 0 else text
+            options = {"cwd": ROOT, "env": environment, "stdout": seen, "stderr": seen, "preexec_fn": PREEXEC}
+            code = subprocess.Popen(command, **options).wait()
+            text.seek(0)
+            say(text.read().rstrip())
+        counted = count(report) if report.exists() else Counter()
+        self.counts.update(counted)
+        return code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
 
 
 def _command(host: Host, report: Path, cache: str, arguments: Iterable[str]) -> list[str]:
