@@ -14,7 +14,7 @@ from .server import ROOT
 from .testing import test
 
 PAGE = ROOT / "docs" / "compatibility.md"
-PARTS = ("companions", "windows", "inverting", "composition", "row_layouts", "models", "stock_samplers")
+PARTS = ("companions", "windows", "inverting", "composition", "row_layouts", "models", "stock_samplers", "graphs")
 TESTS = tuple(f"tests/nodes/test_{part}.py" for part in PARTS)
 HEAD = """\
 # What works beside what
