@@ -105,7 +105,7 @@ class Lane:
             code = subprocess.Popen(command, **options).wait()
             text.seek(0)
             say(text.read().rstrip())
-        counted = count(report) if report.exists() else Counter()
+        counted = count(report)
         self.counts.update(counted)
         return code not in (0, NOTHING_COLLECTED) and not (code == 1 and counted["failed"])
 
@@ -131,7 +131,11 @@ def _command(host: Host, report: Path, cache: str, arguments: Iterable[str]) -> 
 def count(report: Path) -> Counter[str]:
     """Tests by result, and milliseconds by layer (as ``ms <layer>``), from pytest's report."""
     counts: Counter[str] = Counter()
-    for case in ElementTree.parse(report).iter("testcase"):
+    try:
+        cases = ElementTree.parse(report).iter("testcase")
+    except (OSError, ElementTree.ParseError):  # pytest ended before it was written
+        return counts
+    for case in cases:
         kinds = {child.tag for child in case}
         result = "failed" if kinds & {"failure", "error"} else "skipped" if "skipped" in kinds else "passed"
         counts[result] += 1

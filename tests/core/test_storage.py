@@ -4,7 +4,7 @@ import gc
 import math
 import os
 import resource
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 import torch
@@ -142,19 +142,22 @@ def test_features_that_are_lost_say_how_to_get_them_back(model, sigmas, tmp_path
         bank.store.at(last.step)[plan.layers.layers[-1].key]
 
 
-@pytest.fixture
-def full_disk():
-    """Files may not grow beyond a number of bytes."""
+@contextmanager
+def full_disk(limit):
+    """Files may not grow beyond ``limit`` bytes: none of this process, so nothing is reported meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("limit", [0, 100, 5_000])
-def test_a_disk_that_is_full_is_an_error_in_words_and_leaves_nothing(model, sigmas, tmp_path, full_disk, limit):
+def test_a_disk_that_is_full_is_an_error_in_words_and_leaves_nothing(model, sigmas, tmp_path, limit):
     plan = CapturePlan(select(model), ascending(sigmas))
-    full_disk(limit)
-    with pytest.raises(ValueError, match=r"cannot be kept in /.*: File too large\. Make room there, or invert with"):
+    full = r"cannot be kept in /.*: File too large\. Make room there, or invert with"
+    with full_disk(limit), pytest.raises(ValueError, match=full):
         inverted(model, plan, smooth_latent(8, 8, 1), disk(tmp_path / "new", plan))
     assert list((tmp_path / "new").iterdir()) == []
 
