@@ -7,6 +7,7 @@ should be found in the style picture nowhere; where it is, an edge of a meadow c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,10 +55,10 @@ def _beyond(light: Light, base: Light) -> Light:
 def _largest(seen: Light, light: Light, base: Light) -> float:
     """The largest correlation over shifts, around the edges, and mirror images."""
     height, width = light.shape
-    shifts = range(round(1 / STEP))
-    return max(
-        float((seen * _beyond(np.roll(turned, (round(down * STEP * height), round(right * STEP * width)), (0, 1)), base)).sum())
-        for turned in (light, light[:, ::-1])
-        for down in shifts
-        for right in shifts
-    )
+    turns = range(round(1 / STEP))
+    found = []
+    for turned in (light, light[:, ::-1]):
+        for down, right in product(turns, turns):
+            moved = np.roll(turned, (round(down * STEP * height), round(right * STEP * width)), (0, 1))
+            found.append(float((seen * _beyond(moved, base)).sum()))
+    return max(found)
