@@ -103,13 +103,13 @@ def inverted_conditioning(model: ModelPatcher, conditioning: Conditioning | None
 
 
 def recomputed(conditioning: Conditioning) -> RecomputedStore:
-    """A store that remembers a conditioning instead of features; ``ValueError`` if it holds more than a prompt."""
-    context, options = conditioning[0]
+    """A store that remembers an inverted conditioning instead of features; ``ValueError`` if it holds more than a prompt."""
+    ((context, options),) = conditioning
     extra = sorted(set(options) - {"pooled_output"})
-    if len(conditioning) != 1 or extra:
+    if extra:
         raise ValueError(
             "With storage recompute a bank can only remember one plain prompt; this conditioning holds "
-            f"{', '.join(extra) or f'{len(conditioning)} prompts'}. Connect an empty prompt, or choose another storage."
+            f"{', '.join(extra)}. Connect an empty prompt, or choose another storage."
         )
     pooled = options.get("pooled_output")
     return RecomputedStore(context.detach().cpu(), None if pooled is None else pooled.detach().cpu())

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from graphs import csdi, ddim, error_of, ffa, keep, node
 
@@ -17,6 +17,17 @@ Graph = dict[str, dict]
 BANKS = {"content_bank": ["csdi", 0], "style_bank": ["csdi", 1]}
 SHARE = 0.2  # of its effect alone that is left in company
 LEAST = 1e-3  # an effect
+
+
+class StandIn:
+    """What a node of the tests' own needs besides ``RETURN_TYPES`` and ``run``."""
+
+    CATEGORY, FUNCTION = "test", "run"
+    INPUTS: ClassVar[dict] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls):  # noqa: N802
+        return {"required": cls.INPUTS}
 
 
 @dataclass(frozen=True)

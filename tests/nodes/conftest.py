@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def host(tmp_path_factory):
 
     asyncio.run(load())
     return base
+
+
+@pytest.fixture
+def library(host):
+    """The library's folder, empty."""
+    folder = host / "models" / "magicstyle_banks"
+    yield folder
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @pytest.fixture

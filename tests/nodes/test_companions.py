@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from companions import LEAST, SHARE, Companion, Effects, four, patch, record
+from companions import LEAST, SHARE, Companion, Effects, StandIn, four, patch, record
 from graphs import error_of, full, node
 from graphs import model as loader
 from thin_models import SD15, build, fill
@@ -16,16 +16,7 @@ from comfy.utils import save_torch_file
 ATTENTION, CONVOLUTION = "attention.safetensors", "convolution.safetensors"
 
 
-class _Node:
-    CATEGORY, FUNCTION = "test", "run"
-    INPUTS = {}  # noqa: RUF012
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": cls.INPUTS}
-
-
-class ThinControlNet(_Node):
+class ThinControlNet(StandIn):
     """A random ControlNet of the thin layout."""
 
     RETURN_TYPES = ("CONTROL_NET",)
@@ -52,7 +43,7 @@ class Features(torch.nn.Module):
         return {"input": [None, None, self.rise[1](two), None, self.rise[0](one), None]}  # the last comes first
 
 
-class ThinT2IAdapter(_Node):
+class ThinT2IAdapter(StandIn):
     """A random T2I adapter."""
 
     RETURN_TYPES = ("CONTROL_NET",)
@@ -61,14 +52,14 @@ class ThinT2IAdapter(_Node):
         return (comfy.controlnet.T2IAdapter(Features(), 3, 8, "nearest-exact", torch.device("cpu")),)
 
 
-class Picture(_Node):
+class Picture(StandIn):
     RETURN_TYPES = ("IMAGE",)
 
     def run(self):
         return (torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(6)),)
 
 
-class HalfMask(_Node):
+class HalfMask(StandIn):
     """1 on the left half, rising to the right: a mask with grey values."""
 
     RETURN_TYPES = ("MASK",)
@@ -78,7 +69,7 @@ class HalfMask(_Node):
         return (ramp.repeat(1, 16, 1),)
 
 
-class ReferenceOnly(_Node):
+class ReferenceOnly(StandIn):
     """Another pack's reference patch: self-attention also reads stored tokens. By the list of patches, or in the one
     place for a replacement of a layer's attention."""
 

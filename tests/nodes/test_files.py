@@ -24,15 +24,6 @@ def run(executor):
     return executor.run
 
 
-@pytest.fixture
-def library(host):
-    """The library's folder, empty."""
-    folder = host / "models" / FOLDER
-    yield folder
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
 def save(prefix="style", **inputs):
     return node("MagicStyle_SaveBank", bank=["csdi", 1], filename_prefix=prefix, **inputs)
 

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -29,15 +28,6 @@ PREFIXES = (
 )  # fmt: skip
 FIT = ("style", "oil/monet", "Öl/Monet 1.5", "雪/花", "100%", "50% blue, 20% red", "console/x", "a.b.c")
 SPELLED = {"%year%-%month%-%day%/%hour%%minute%%second%": r"\d{4}-\d\d-\d\d/\d{6}_00001_\.safetensors"}
-
-
-@pytest.fixture
-def library(host):
-    """The library's folder, empty."""
-    folder = host / "models" / FOLDER
-    yield folder
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @pytest.fixture

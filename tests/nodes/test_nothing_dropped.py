@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from companions import StandIn
 from graphs import csdi, custom, ddim, error_of, ffa, fff, full, keep, latent, model, node
 
 import comfy.ldm.modules.attention
@@ -9,16 +10,7 @@ import comfy.samplers
 import nodes
 
 
-class _Node:
-    FUNCTION, CATEGORY = "run", "test"
-    INPUTS = {}  # noqa: RUF012
-
-    @classmethod
-    def INPUT_TYPES(cls):  # noqa: N802
-        return {"required": cls.INPUTS}
-
-
-class Tiles(_Node):
+class Tiles(StandIn):
     """A tiled sampler, as such packs do it: the network sees one half of the latent after the other."""
 
     RETURN_TYPES = ("MODEL",)
@@ -35,7 +27,7 @@ class Tiles(_Node):
         return (model,)
 
 
-class Told(_Node):
+class Told(StandIn):
     """A conditioning with something more in it."""
 
     RETURN_TYPES = ("CONDITIONING",)
@@ -50,7 +42,7 @@ class Told(_Node):
         return ([[context, {**options, name: self.MORE[name]}] for context, options in conditioning],)
 
 
-class Flat(_Node):
+class Flat(StandIn):
     """Empty Latent Image."""
 
     RETURN_TYPES = ("LATENT",)
@@ -59,7 +51,7 @@ class Flat(_Node):
         return ({"samples": torch.zeros(1, 4, 16, 16)},)
 
 
-class Mask(_Node):
+class Mask(StandIn):
     RETURN_TYPES = ("MASK",)
 
     def run(self):
@@ -68,7 +60,7 @@ class Mask(_Node):
         return (mask,)
 
 
-class Poison(_Node):
+class Poison(StandIn):
     """A patch whose network gives NaN from some evaluation on."""
 
     RETURN_TYPES = ("MODEL",)
@@ -293,7 +285,7 @@ def test_every_scheduler_of_the_host_comes_back_or_is_refused(run, scheduler, v_
 @pytest.mark.parametrize("pooled", [None, 768])
 @pytest.mark.usefixtures("nothing_runs")
 def test_sdxl_is_told_by_its_own_text_encoders(run, pooled, monkeypatch):
-    class Text(_Node):
+    class Text(StandIn):
         RETURN_TYPES = ("CONDITIONING",)
 
         def run(self):
@@ -307,7 +299,7 @@ def test_sdxl_is_told_by_its_own_text_encoders(run, pooled, monkeypatch):
 
 
 def test_another_network_in_the_models_place_is_named(run, monkeypatch):
-    class Swapped(_Node):
+    class Swapped(StandIn):
         RETURN_TYPES = ("MODEL",)
         INPUTS = {"model": ("MODEL",)}  # noqa: RUF012
 
