@@ -28,12 +28,8 @@ def _paint_eye(
 ) -> Field:
     xp = namespace(skull.u)
     face = portrait.face
-    size = face.eye_size
-    tilt = face.eye_tilt * side
-    du, dv = skull.u - side * face.eye_gap, skull.v - EYE_LEVEL
-    x = (du * math.cos(tilt) + dv * math.sin(tilt)) / size
-    y = (dv * math.cos(tilt) - du * math.sin(tilt)) / size
-    soft = edge / size
+    x, y = _eye_plane(skull, portrait, side)
+    soft = edge / face.eye_size
     arch = xp.clip(1.0 - x * x, 0.0, 1.0)
     upper, lower = face.eye_open * arch**0.75, 0.62 * face.eye_open * arch
     opening = inside(xp.maximum(xp.maximum(-y - upper, y - lower), xp.abs(x) - 1.0), soft) * front
@@ -62,6 +58,16 @@ def _paint_eye(
     return over(image, dark, 0.92 * lashes * front)
 
 
+def _eye_plane(skull: Surface, portrait: Scene, side: int) -> tuple[Field, Field]:
+    """Right and down of an eye's middle, along its tilt; the corners lie at -1 and 1."""
+    face = portrait.face
+    tilt = face.eye_tilt * side
+    du, dv = skull.u - side * face.eye_gap, skull.v - EYE_LEVEL
+    x = (du * math.cos(tilt) + dv * math.sin(tilt)) / face.eye_size
+    y = (dv * math.cos(tilt) - du * math.sin(tilt)) / face.eye_size
+    return x, y
+
+
 def opening_span(x: Field) -> Field:
     """Opacity along an eye's width, gone at the corners."""
     xp = namespace(x)
@@ -88,11 +94,9 @@ def paint_mouth(image: Field, skull: Surface, portrait: Scene, brightness: Field
     """Lips, and teeth where the mouth is open."""
     xp = namespace(skull.u)
     face = portrait.face
-    level = EYE_LEVEL + face.nose_length + 0.24
     front = rise(skull.w, 0.0, 0.3)
-    x = skull.u / face.mouth_width
+    x, y = _mouth_plane(skull, portrait)
     arch = xp.clip(1.0 - x * x, 0.0, 1.0)
-    y = skull.v - level + face.smile * (x * x - 0.35) * 0.55
     gap = face.mouth_open * arch
     bow = face.lip_height * arch**0.7 * (1.0 - 0.30 * xp.exp(-((x / 0.2) ** 2)))
     width = inside(xp.abs(x) - 1.0, 0.06)
@@ -113,6 +117,27 @@ def paint_mouth(image: Field, skull: Surface, portrait: Scene, brightness: Field
     line = inside(xp.abs(y) - gap * 0 - 0.008, edge + 0.006) * inside(xp.abs(x) - 1.04, 0.08)
     closed = 0.8 if face.mouth_open <= 0.008 else 0.0
     return over(image, face.skin * xp.color(0.30, 0.20, 0.20), closed * line * front)
+
+
+def _mouth_plane(skull: Surface, portrait: Scene) -> tuple[Field, Field]:
+    """Right of the mouth's middle, 1 at a corner, and down from the line between the lips, in head units."""
+    face = portrait.face
+    x = skull.u / face.mouth_width
+    return x, skull.v - (EYE_LEVEL + face.nose_length + 0.24) + face.smile * (x * x - 0.35) * 0.55
+
+
+def eyes_and_mouth(skull: Surface, portrait: Scene, edge: float) -> dict[str, Field]:
+    """Where eyes, with lids and lashes, and the mouth lie: masks (S, S) in 0..1 named `eyes` and `mouth`."""
+    xp = namespace(skull.u)
+    face, front = portrait.face, rise(skull.w, 0.05, 0.3)
+    eyes = [xp.hypot(x / 1.2, y) - 1.0 for x, y in (_eye_plane(skull, portrait, side) for side in (-1, 1))]
+    x, y = _mouth_plane(skull, portrait)
+    height = face.mouth_open + 1.35 * face.lip_height + 0.02
+    mouth = xp.hypot(x / 1.1, y / height) - 1.0
+    return {
+        "eyes": inside(xp.minimum(*eyes) * face.eye_size, edge) * front,
+        "mouth": inside(mouth * height, edge) * front,
+    }
 
 
 def paint_glasses(image: Field, skull: Surface, portrait: Scene, edge: float) -> Field:

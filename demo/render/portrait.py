@@ -10,7 +10,7 @@ from .backdrop import paint_backdrop
 from .backend import moved, namespace, on_device
 from .clothes import paint_body
 from .face import head, paint_skin
-from .features import paint_brows, paint_ears, paint_eyes, paint_glasses, paint_mouth
+from .features import eyes_and_mouth, paint_brows, paint_ears, paint_eyes, paint_glasses, paint_mouth
 from .fields import Field, Grid, blur, grid, inside, over
 from .hair import paint_hair
 from .scene import Scene
@@ -65,6 +65,15 @@ def render(portrait: Scene, size: int, device: torch.device | str | None = None)
         "body": body_mask * (1 - head_mask) * (1 - hair.front),
     }
     return _finish(image, canvas, portrait), masks | {"background": 1.0 - covered}
+
+
+def features(portrait: Scene, size: int) -> dict[str, Field]:
+    """Soft masks (size, size) in 0..1 of what is seen of a portrait's `eyes` and `mouth`."""
+    canvas = grid(size)
+    edge = 1.3 * canvas.pixel / portrait.pose.height
+    skull = head(canvas, portrait)
+    seen = inside(skull.distance, edge) * (1 - paint_hair(canvas, portrait).front)
+    return {name: mask * seen for name, mask in eyes_and_mouth(skull, portrait, edge).items()}
 
 
 def _shadow(mask: Field, portrait: Scene, shift: float, softness: float, depth: float) -> Field:
