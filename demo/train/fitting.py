@@ -2,9 +2,10 @@
 
 python3 -m demo.train.fitting FOLDER FILE...   # gives weights files a new decoder; their latents stay what they are
 
-Colour alignment moves latents by an affine map over channels, which offsets the fine components of all cells alike. A
-patch decoded from its own cell shows that as a pattern of 4 px; neighbours tell it from real detail. The decoder is
-therefore fitted, by least squares, on latents of pictures and on such moved latents.
+A patch decoded from its own cell alone lacks what the encoder dropped, and ends where the next begins: a grid of 4 px,
+the more so after colour alignment, which moves the fine components of all cells alike. Least squares on a cell and its
+neighbours finds much of what was dropped, but averages the rest away, and textures become faint. The decoder is therefore
+taken half the way to one whose patches have the covariance of patches of pictures.
 """
 
 from __future__ import annotations
@@ -18,20 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicstyle_core.sampling.color import transport
-
-from ..codec import PATCH, PATCH_VALUES, PatchCodec, neighbourhoods, to_patches
+from ..codec import PATCH_VALUES, PatchCodec, neighbourhoods, to_patches
 from . import checkpoint, dataset, natural
 from .export import CODEC_PREFIX
 from .pictures import as_images
 
 RENDERED, CROPS = 400, 120  # pictures that the codec is fitted on
-BATCH = 16
-MOVED = 0.15  # weight of moved latents: more of it blurs, less of it leaves a grid
+BATCH = 40
+CRISP = 0.5  # 0: least squares; 1: the covariance of pictures, at more than twice the error
+FLOOR = 1e-5  # of variance, in units of -1..1: two grey values
 
 
 def pictures(folder: Path) -> Tensor:
-    """Rendered pictures and crops of photographs, mixed: (520, 3, 128, 128) in 0..1."""
+    """Rendered pictures, then crops of photographs: (520, 3, 128, 128) in 0..1."""
     dataset.build(folder, 128, 1)  # unless that file is there
     rendered = np.load(dataset.file_name(folder, 128, 0))[:RENDERED]
     r = np.random.default_rng(3)
@@ -41,67 +41,38 @@ def pictures(folder: Path) -> Tensor:
 
 
 def with_decoder(codec: PatchCodec, images: Tensor) -> PatchCodec:
-    """The same encoder with a decoder fitted on `images` (B, 3, H, W) in 0..1, of 12 px or more."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    still, moved = _Sums(codec.channels), _Sums(codec.channels)
-    for batch in images[order].split(BATCH):
-        latents = codec.encode(batch)
-        still.add(neighbourhoods(latents), to_patches(batch))
-        moved.add(*_moved(codec, batch, latents.roll(1, 0)))
-    inputs = (1 - MOVED) * still.inputs / still.count + MOVED * moved.inputs / moved.count
-    outputs = (1 - MOVED) * still.outputs / still.count + MOVED * moved.outputs / moved.count
-    weights = torch.linalg.solve(inputs, outputs).T.float()
-    kernel = weights[:, :-1].unflatten(1, codec.kernel.shape[1:])
-    return dataclasses.replace(codec, kernel=kernel.contiguous(), bias=weights[:, -1].contiguous())
+    """The same encoder with a decoder fitted on `images` (B, 3, H, W) in 0..1."""
+    known = 9 * codec.channels + 1  # a neighbourhood, and 1
+    products = torch.zeros(known + PATCH_VALUES, known + PATCH_VALUES, dtype=torch.float64)
+    for batch in images.split(BATCH):
+        around = neighbourhoods(codec.encode(batch)).mT.flatten(0, 1)
+        rows = torch.cat([F.pad(around, (0, 1), value=1.0), to_patches(batch).flatten(0, 2)], 1).double()
+        products += rows.T @ rows
+    products /= products[known - 1, known - 1].clone()  # the number of patches
+    inputs, mean = products[:known, :known], products[known - 1, known:]
+    weights = torch.linalg.solve(inputs + 1e-9 * torch.eye(known), products[:known, known:]).T
+    wanted = products[known:, known:] - mean.outer(mean)
+    crisper = _optimal_map(weights @ inputs @ weights.T - mean.outer(mean), wanted)
+    crisper = torch.eye(PATCH_VALUES) + CRISP * (crisper - torch.eye(PATCH_VALUES))
+    kernel = (crisper @ weights[:, :-1]).unflatten(1, codec.kernel.shape[1:])
+    bias = mean + crisper @ (weights[:, -1] - mean)
+    return dataclasses.replace(codec, kernel=kernel.float().contiguous(), bias=bias.float())
 
 
-class _Sums:
-    """Sums of products of neighbourhoods (and 1) with themselves and with patches: all that least squares needs."""
-
-    def __init__(self, channels: int) -> None:
-        size = 9 * channels + 1
-        self.inputs = 1e-6 * torch.eye(size, dtype=torch.float64)  # defined on pictures of one colour too
-        self.outputs = torch.zeros(size, PATCH_VALUES, dtype=torch.float64)
-        self.count = 0
-
-    def add(self, around: Tensor, patches: Tensor) -> None:
-        """Neighbourhoods (B, 9 K, h w) and their patches (B, h, w, 48)."""
-        known = F.pad(around.mT.flatten(0, 1).double(), (0, 1), value=1.0)
-        self.inputs += known.T @ known
-        self.outputs += known.T @ patches.flatten(0, 2).double()
-        self.count += len(known)
+def _optimal_map(given: Tensor, wanted: Tensor) -> Tensor:
+    """The linear map (N, N) between normal distributions of two covariances that moves points least."""
+    root, inverse = (_power(given + FLOOR * torch.eye(len(given)), exponent) for exponent in (0.5, -0.5))
+    return inverse @ _power(root @ wanted @ root, 0.5) @ inverse
 
 
-def _moved(codec: PatchCodec, images: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
-    """Neighbourhoods in latents of `images` that were given the colours of `references`, and what they should show.
-
-    That is the average over all 16 places of the cells in the picture, which has no grid, and the fine detail that the
-    codec drops. The outermost cells, where shifted pictures wrap around, are left out.
-    """
-    shifts = [(down, right) for down in range(PATCH) for right in range(PATCH)]
-    shifted = torch.stack([codec.encode(images.roll(shift, (2, 3))) for shift in shifts], 2)
-    moved = transport(shifted.flatten(2, 3), references).reshape(shifted.shape)  # one map for all places
-
-    def average(latents: Tensor) -> Tensor:
-        pairs = zip(latents.unbind(2), shifts, strict=True)
-        decoded = (_plainly(codec, part).roll((-d, -r), (2, 3)) for part, (d, r) in pairs)
-        return sum(decoded) / len(shifts)
-
-    target = average(moved) + images - average(shifted)
-    inner = (slice(None), slice(1, -1), slice(1, -1))
-    around = neighbourhoods(moved[:, :, 0]).unflatten(2, moved.shape[3:]).movedim(1, -1)[inner]
-    return around.movedim(-1, 1).flatten(2), to_patches(target)[inner]
-
-
-def _plainly(codec: PatchCodec, latents: Tensor) -> Tensor:
-    """Every patch from its own cell alone, not clamped to 0..1."""
-    patches = (codec.basis * codec.scale) @ latents.flatten(2) + codec.mean[:, None]
-    return F.pixel_shuffle(patches.unflatten(2, latents.shape[2:]), PATCH) * 0.5 + 0.5
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors * values.clamp(min=1e-12).pow(exponent) @ vectors.T
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python3 -m demo.train.fitting", description=__doc__.splitlines()[2])
+    parser = argparse.ArgumentParser(prog="python3 -m demo.train.fitting", description="Fit the decoder of the codec.")
     parser.add_argument("folder", type=Path, help="where rendered pictures are, or will be")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="weights files of the own layout")
     options = parser.parse_args()
