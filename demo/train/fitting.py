@@ -4,8 +4,8 @@ python3 -m demo.train.fitting FOLDER FILE...   # gives weights files a new decod
 
 A patch decoded from its own cell alone lacks what the encoder dropped, and ends where the next begins: a grid of 4 px,
 the more so after colour alignment, which moves the fine components of all cells alike. Least squares on a cell and its
-neighbours finds much of what was dropped, but averages the rest away, and textures become faint. The decoder is therefore
-taken half the way to one whose patches have the covariance of patches of pictures.
+neighbours finds much of what was dropped, but averages the rest away, and textures become faint. The decoder is
+therefore taken half the way to one whose patches have the covariance of patches of pictures.
 """
 
 from __future__ import annotations

@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 from truth.grid import grid
+from truth.pairs import UNSEEN
 
 from demo.codec import PATCH, PatchCodec
 from demo.train import fitting
+from demo.train.natural import PHOTOGRAPHS
 from magicstyle_core.sampling.color import transport
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,7 +52,7 @@ def test_fitted_latents_are_white():
     assert (torch.cov(values) - torch.eye(16)).abs().max() < 1e-2
 
 
-@pytest.mark.parametrize("name", ["portrait_astronaut.jpg", "portrait_hopper.jpg"])
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, *UNSEEN])
 @pytest.mark.parametrize("size", [192, 256, 512])
 def test_shipped_codec_keeps_photographs(shipped, name, size):
     image = photograph(name, size)
@@ -71,7 +73,7 @@ def test_one_colour_stays_one_colour(shipped):
     assert (shipped.decode(shipped.encode(images)) - images).abs().max() < 1.5 / 255
 
 
-@pytest.mark.parametrize("name", ["portrait_astronaut.jpg", "portrait_hopper.jpg"])
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, *UNSEEN])
 @pytest.mark.parametrize("size", [64, 128, 512])
 def test_neighbours_tell_what_a_cell_alone_does_not(shipped, name, size):
     image, plain = photograph(name, size), PatchCodec.plain(shipped.mean, shipped.basis, shipped.scale)
