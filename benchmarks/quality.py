@@ -19,7 +19,7 @@ import torch
 from truth.classifiers import train
 from truth.measures import psnr
 from truth.methods import Row, dials, rows
-from truth.pairs import IDENTITIES, pairs, photographs
+from truth.pairs import IDENTITIES, UNSEEN, pairs, photographs
 from truth.plot import Point, tradeoff
 from truth.report import Bound, closing_line, dial_bounds, style_bounds
 from truth.report import table as lines_of
@@ -28,6 +28,7 @@ from truth.study import Study, planes
 
 from demo.network import DEMO, SMALL, Network
 from demo.render.styles import KINDS
+from demo.train.natural import PHOTOGRAPHS
 from magicstyle_core.sampling.ddim import Exact, FixedPoint
 
 SETS = ("aligned", "misaligned")
@@ -59,7 +60,9 @@ def reconstruction(work: Study, size: int) -> list[Bound]:
     """Bounds of codec and inversion, on rendered portraits and on the photographs."""
     bounds = []
     rendered = [pair.content for pair in work.pairs[:IDENTITIES]]
-    for name, images, least in (("rendered", rendered, 30), ("photographs", [p for _, p in photographs(size)], 32)):
+    trained, unseen = ([p for _, p in photographs(size, files)] for files in (PHOTOGRAPHS, UNSEEN))
+    sets = (("rendered", rendered, 30), ("photographs", trained, 32), ("photographs never trained on", unseen, 32))
+    for name, images, least in sets:
         given = planes(images)
         coded = work.network.codec.decode(work.network.codec.encode(given))
         error = [psnr(a, b) for a, b in zip(given.numpy(), coded.numpy(), strict=True)]

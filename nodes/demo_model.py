@@ -100,7 +100,7 @@ class CodecVAE:
     def decode(self, samples: Tensor, **_options) -> Tensor:
         return self.first_stage_model.decode(samples.float()).movedim(1, -1)
 
-    # Every patch is coded by itself, so tiles would give the same picture.
+    # The codec needs little memory, and tiles would hide from a patch the neighbours that it is decoded from.
     def encode_tiled(self, pixels: Tensor, **_options) -> Tensor:
         return self.encode(pixels)
 

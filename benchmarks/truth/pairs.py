@@ -5,6 +5,7 @@ People, style seeds and references are all held out from the training of the dem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ ALL = 168  # twice the least common multiple of 12 people and 14 kinds
 ALIGNED_PEOPLE = HELD_OUT_SCENES + 1_000  # who sits for the references; one person per pair
 MISALIGNED_PEOPLE = HELD_OUT_SCENES + 2_000
 OTHER_TEXTURE = 1_000_003  # added to a style's seed; odd, because noise repeats with the seed modulo 256
+UNSEEN = ("portrait_biden.jpg", "portrait_obama.jpg")  # photographs that no training has seen
 SHIFT = (0.08, 0.14)  # down and right, as fractions of the side
 
 
@@ -48,10 +50,11 @@ def pairs(size: int, count: int = ALL) -> list[Pair]:
     return [_pair(index, contents[index % IDENTITIES], size) for index in range(count)]
 
 
-def photographs(size: int) -> list[tuple[str, Field]]:
-    """Name and picture (size, size, 3) of the real portraits in assets/, the whole picture scaled to a square."""
+def photographs(size: int, files: Sequence[str] = natural.PHOTOGRAPHS) -> list[tuple[str, Field]]:
+    """Name and picture (size, size, 3) of real portraits in assets/, the whole picture scaled to a square: those that
+    the demo model was trained on, or `UNSEEN`."""
     found = []
-    for file, photo in zip(natural.PHOTOGRAPHS, natural.photographs(ASSETS), strict=True):
+    for file, photo in zip(files, natural.photographs(ASSETS, files), strict=True):
         scaled = photo.resize((size, size), Image.Resampling.LANCZOS)
         name = file.removeprefix("portrait_").removesuffix(".jpg")
         found.append((name, np.asarray(scaled, np.float32) / np.float32(255)))

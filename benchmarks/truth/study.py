@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from demo.codec import PatchCodec
 from demo.network import Network
 from demo.render.fields import Field
 from demo.render.styles import KINDS
@@ -140,7 +141,9 @@ class Study:
 
     @cached_property
     def _weights(self) -> float:
-        return sum(float(p.double().abs().sum()) for p in self.network.unet.parameters())
+        codec = self.network.codec
+        coding = codec.state().values() if isinstance(codec, PatchCodec) else codec.parameters()
+        return sum(float(p.double().abs().sum()) for p in [*self.network.unet.parameters(), *coding])
 
 
 def planes(images: Sequence[Field]) -> Tensor:

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 
 from ..codec import PatchCodec
-from . import checkpoint, dataset, natural
+from . import checkpoint, dataset, fitting
 from .autoencoder import TinyAutoencoder
 from .export import export, export_stock, load
 from .loop import Trainer
@@ -56,13 +56,9 @@ def codec(folder: Path) -> PatchCodec:
     """The patch codec, fitted once on rendered pictures and photographs."""
     path = folder / "codec.safetensors"
     if not path.exists():
-        dataset.build(folder, 128, 1)  # unless that file is there
-        pictures = np.load(dataset.file_name(folder, 128, 0))[:400]
-        r = np.random.default_rng(3)
-        photos = natural.photographs(dataset.ASSETS)
-        crops = np.stack([natural.photo_crop(photos, 128, r) for _ in range(120)])
-        images = torch.cat([as_images(pictures), torch.from_numpy(crops).permute(0, 3, 1, 2)])
-        checkpoint.write_tensors(path, PatchCodec.fit(images).state(), {})
+        images = fitting.pictures(folder)
+        fitted = fitting.with_decoder(PatchCodec.fit(images), images)
+        checkpoint.write_tensors(path, fitted.state(), {})
     return PatchCodec.from_state(checkpoint.read_tensors(path)[0])
 
 

@@ -5,6 +5,7 @@ They teach the network the texture of real photographs and calm large areas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,12 @@ from PIL import Image
 
 from ..render.fields import Field
 
-PHOTOGRAPHS = ("portrait_astronaut.jpg", "portrait_hopper.jpg")
+PHOTOGRAPHS = ("portrait_astronaut.jpg", "portrait_hopper.jpg")  # of training; all others in assets/ stay unseen
 
 
-def photographs(assets: Path) -> list[Image.Image]:
-    """The photographs in `assets` that take part in training."""
-    return [Image.open(assets / name).convert("RGB") for name in PHOTOGRAPHS]
+def photographs(assets: Path, names: Sequence[str] = PHOTOGRAPHS) -> list[Image.Image]:
+    """Photographs in `assets`: those that take part in training, or others."""
+    return [Image.open(assets / name).convert("RGB") for name in names]
 
 
 def photo_crop(photos: list[Image.Image], size: int, r: np.random.Generator) -> Field:

@@ -7,8 +7,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from truth.grid import grid
+from truth.pairs import UNSEEN
 
-from demo.codec import PatchCodec
+from demo.codec import PATCH, PatchCodec
+from demo.train import fitting
+from demo.train.natural import PHOTOGRAPHS
+from magicstyle_core.sampling.color import transport
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "demo" / "magicstyle_demo.safetensors"
@@ -27,7 +32,8 @@ def decibels(a: torch.Tensor, b: torch.Tensor) -> float:
 @pytest.fixture(scope="module")
 def shipped() -> PatchCodec:
     with safe_open(str(WEIGHTS), framework="pt") as file:
-        return PatchCodec.from_state({name: file.get_tensor(f"codec.{name}") for name in ("mean", "basis", "scale")})
+        names = [name for name in file.keys() if name.startswith("codec.")]
+        return PatchCodec.from_state({name.removeprefix("codec."): file.get_tensor(name) for name in names})
 
 
 def test_all_components_give_the_image_back():
@@ -46,17 +52,73 @@ def test_fitted_latents_are_white():
     assert (torch.cov(values) - torch.eye(16)).abs().max() < 1e-2
 
 
-@pytest.mark.parametrize("name", ["portrait_astronaut.jpg", "portrait_hopper.jpg"])
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, *UNSEEN])
 @pytest.mark.parametrize("size", [192, 256, 512])
 def test_shipped_codec_keeps_photographs(shipped, name, size):
     image = photograph(name, size)
     assert decibels(shipped.decode(shipped.encode(image)), image) >= 32
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (7, 2)])
+def test_equal_cells_decode_to_equal_patches_up_to_the_edges(shipped, shape):
+    cell = torch.randn(1, 16, 1, 1, generator=torch.Generator().manual_seed(0)) * 0.3
+    patch = shipped.decode(cell)
+    assert patch.shape == (1, 3, PATCH, PATCH)
+    torch.testing.assert_close(shipped.decode(cell.expand(1, 16, *shape)), patch.repeat(1, 1, *shape))
+
+
+def test_one_colour_stays_one_colour(shipped):
+    colors = torch.rand(8, 3, generator=torch.Generator().manual_seed(0))
+    images = colors[:, :, None, None].expand(8, 3, 16, 16)
+    assert (shipped.decode(shipped.encode(images)) - images).abs().max() < 1.5 / 255
+
+
+@pytest.mark.parametrize("name", [*PHOTOGRAPHS, *UNSEEN])
+@pytest.mark.parametrize("size", [64, 128, 512])
+def test_neighbours_tell_what_a_cell_alone_does_not(shipped, name, size):
+    image, plain = photograph(name, size), PatchCodec.plain(shipped.mean, shipped.basis, shipped.scale)
+    latents = shipped.encode(image)
+    assert torch.equal(latents, plain.encode(image))
+    assert decibels(shipped.decode(latents), image) > decibels(plain.decode(latents), image) + 0.3
+
+
+def test_colours_of_another_picture_leave_little_grid(shipped):
+    """The colour match on latents of unseen pictures."""
+    contents = ("rendered_man", "rendered_woman", "portrait_astronaut", "portrait_hopper")
+    styles = ("oil", "watercolor", "pastel", "mosaic")
+    latents = shipped.encode(torch.cat([photograph(f"{name}.jpg", 128) for name in contents]))
+    references = shipped.encode(torch.cat([photograph(f"style_{name}.jpg", 128) for name in styles]))
+    moved = transport(latents, references)
+    plain = PatchCodec.plain(shipped.mean, shipped.basis, shipped.scale)
+    assert mean_grid(shipped.decode(moved)) - 1 < 0.6 * (mean_grid(plain.decode(moved)) - 1)
+
+
+def mean_grid(images: torch.Tensor) -> float:
+    return float(np.mean([grid(image) for image in images.movedim(1, -1).numpy()]))
+
+
+def test_a_fitted_decoder_keeps_the_latents_and_pictures_better():
+    images = torch.cat([photograph("portrait_hopper.jpg", 64), photograph("rendered_man.jpg", 64)])
+    plain = PatchCodec.fit(images)
+    fitted = fitting.with_decoder(plain, images)
+    latents = fitted.encode(images)
+    assert torch.equal(latents, plain.encode(images))
+    assert decibels(fitted.decode(latents), images) > decibels(plain.decode(latents), images)
+
+
+def test_a_file_without_decoder_is_read_as_one_that_decodes_plainly(shipped):
+    old = PatchCodec.from_state({name: getattr(shipped, name) for name in ("mean", "basis", "scale")})
+    latents = shipped.encode(photograph("portrait_hopper.jpg", 64))
+    patch = (shipped.basis * shipped.scale) @ latents[0, :, 3, 5] + shipped.mean
+    expected = (patch.reshape(3, 4, 4) / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(old.decode(latents)[0, :, 12:16, 20:24], expected)
+
+
 def test_half_precision_and_state_round_trip(shipped):
     image = photograph("portrait_hopper.jpg", 64)
     again = PatchCodec.from_state(shipped.state())
     assert torch.equal(again.encode(image), shipped.encode(image))
+    assert torch.equal(again.decode(again.encode(image)), shipped.decode(shipped.encode(image)))
     assert shipped.encode(image.double()).dtype == torch.float64
 
 
@@ -79,7 +141,9 @@ def test_wrong_latents_and_states_are_refused(shipped):
         shipped.decode(torch.zeros(1, 4, 8, 8))
     with pytest.raises(ValueError, match="missing scale"):
         PatchCodec.from_state({"mean": shipped.mean, "basis": shipped.basis})
+    with pytest.raises(ValueError, match="missing bias"):
+        PatchCodec.from_state({name: value for name, value in shipped.state().items() if name != "bias"})
     with pytest.raises(ValueError, match="needs mean"):
-        PatchCodec(shipped.mean, shipped.basis.T, shipped.scale)
+        PatchCodec(shipped.mean, shipped.basis, shipped.scale, shipped.kernel.mT[:, :, :1], shipped.bias)
     with pytest.raises(ValueError, match="48 components"):
         PatchCodec.fit(torch.rand(1, 3, 8, 8), channels=64)

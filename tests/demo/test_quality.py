@@ -9,11 +9,12 @@ from truth import classifiers
 from truth import pairs as pairing
 from truth.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
 from truth.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
-from truth.pairs import Pair, pairs, photographs
+from truth.pairs import UNSEEN, Pair, pairs, photographs
 from truth.sheet import sheet
 
 from demo.render import render, scene
 from demo.render.styles import KINDS, apply, style
+from demo.train import natural
 
 SIZE = 64
 DISTANCES = (color_distance, patch_distance, texture_distance)
@@ -195,10 +196,12 @@ def test_mirrored_and_shifted_moves_by_whole_pixels():
     assert np.array_equal(moved[8:, 14:], image[:92, ::-1][:, :86])
 
 
-def test_photographs_are_squares_in_range():
-    found = photographs(48)
-    assert [name for name, _ in found] == ["astronaut", "hopper"]
-    for _, image in found:
+def test_photographs_are_squares_in_range_and_some_were_never_trained_on():
+    trained, unseen = photographs(48), photographs(48, UNSEEN)
+    assert [name for name, _ in trained] == ["astronaut", "hopper"]
+    assert [name for name, _ in unseen] == ["biden", "obama"]
+    assert not set(UNSEEN) & set(natural.PHOTOGRAPHS)
+    for _, image in trained + unseen:
         assert image.shape == (48, 48, 3)
         assert image.dtype == np.float32
         assert 0 <= image.min() < image.max() <= 1

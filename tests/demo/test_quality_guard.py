@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from truth.classical import reinhard
 from truth.curves import gain
+from truth.grid import grid
 from truth.measures import color_distance, gradient_ssim, patch_distance, psnr, texture_distance
 from truth.methods import (
     BETAS,
@@ -47,9 +48,9 @@ STRENGTHS = (0.0, 0.5, 1.0, 1.5)
 # Means over the pairs. If weights, a default or the method change on purpose, take the new ones from the failure's
 # message.
 RECORDED = {
-    "default": (DEFAULT, {"color": 4.478, "patch": 3.634, "texture": 16.534, "structure": 0.337}),
-    "paper": (PAPER, {"color": 12.234, "patch": 12.398, "texture": 18.717, "structure": 0.541}),
-    "StyleID": (PEER, {"color": 7.714, "patch": 7.211, "texture": 18.059, "structure": 0.457}),
+    "default": (DEFAULT, {"color": 4.237, "patch": 3.334, "texture": 17.874, "structure": 0.33}),
+    "paper": (PAPER, {"color": 12.042, "patch": 12.176, "texture": 19.091, "structure": 0.532}),
+    "StyleID": (PEER, {"color": 7.545, "patch": 6.996, "texture": 19.058, "structure": 0.449}),
 }
 # Relative. Rounding moves the means by less than 0.1 %: they are the same without oneDNN. The rest is room for other
 # processors and versions of torch and NumPy. Without beta the default's patch distance grows by 26 %, with style laid
@@ -156,6 +157,11 @@ def test_fixed_point_inversion_returns_the_picture_and_fusion_with_oneself_is_ne
 
 
 # Style
+
+
+def test_the_default_leaves_little_grid(groups):
+    """Of 4 px: measured 1.14, and 1.39 where each cell of the codec is decoded by itself. At 128 px it is 1.04."""
+    assert np.mean([grid(image) for group in groups for image in group.images(DEFAULT)]) < 1.2
 
 
 def test_standard_attention_without_colour_brings_no_style(measured, groups, nothing):
