@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 from .fusion.base import FusionRule
 from .fusion.ffa import FeatureFusion, Queries
-from .fusion.rules import CrossImage, Stages, StandardAttention, StructureRamp, StyleAligned, Sum
+from .fusion.rules import CrossImage, KeepDetails, Stages, StandardAttention, StructureRamp, StyleAligned, Sum
 from .sampling.fff import Look
 
 
@@ -61,6 +61,11 @@ OF_CONTENT = FeatureFusion(1.0, 0.0)
 ADAIN = Look("adain", detail=0.0, texture=0.0)
 MORE, SHARPER = "Raising it brings more of the style.", "Raising it makes tokens read fewer, better matching ones."
 
+DETAILS = (
+    "Share of the portrait, the most detailed first, that may stay its own. Raising it keeps eyes, mouths and small "
+    "things, and takes less of the style."
+)
+
 Parts = tuple[Part, ...]
 
 
@@ -83,6 +88,10 @@ def _weight(default: float) -> Dial:
 
 def _on(layers: str, rule: FusionRule) -> Parts:
     return (Part(rule, layers),)
+
+
+def _magicstyle(beta: float, temperature: float, details: float) -> Parts:
+    return _on("all", KeepDetails(FeatureFusion(1 - beta, beta, "style", "matched", temperature), details))
 
 
 def _joined(beta: float, style_weight: float) -> Parts:
@@ -116,9 +125,8 @@ def _custom(beta: float, alpha: float | None = None, **dials: Any) -> Parts:
 _ALL = (
     Method(
         "MagicStyle", "after arXiv 2409.08156", "This pack's default: style queries laid out as the portrait is.",
-        "A(a Q' + b Q_s relaid on the portrait, K_s, V_s), Q' half way from Q_c to Q",
-        lambda beta, temperature: _on("all", FeatureFusion(1 - beta, beta, "style", "matched", temperature)),
-        (_beta(0.4), _temperature(1.0)), Look(),
+        "A(a Q' + b Q_s relaid on the portrait, [K_d; K_s], [V_d; V_s]), Q' half way from Q_c to Q, d details of the portrait",
+        _magicstyle, (_beta(0.4), _temperature(1.0), Dial("details", 0.15, DETAILS)), Look(),
     ),
     Method(
         "MagicStyle, as published", "arXiv 2409.08156", "Stored queries of both, keys and values of the style.",

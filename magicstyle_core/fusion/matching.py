@@ -1,7 +1,8 @@
 """Style features laid out as the content is: what the style would look like at every token of the portrait.
 
-Stored style queries carry two things: where things are in the style picture, which ghosts into a portrait that is
-posed otherwise, and the strokes and dots there. `relay` replaces the first and keeps the second.
+Stored style queries carry three things: what is there, which is found again by resemblance; strokes and dots, which
+are laid piece by piece from where they belong to the like; and the order of a lattice, which holds everywhere.
+None of them may tell the place in the style picture, which would ghost into a portrait that is posed otherwise.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..bank.features import Feature
+from .pattern import extended, fine, regular
 
 SHARPNESS = 20.0  # of the softmax over cosine similarities; 60 gave the same trade-off on the demo model
-WINDOW = 5  # tokens; what varies faster counts as texture
+PIECE = 4  # tokens on a side: strokes keep their shape in it; 8 brings more of the style's layout
+# How much stronger than in the style strokes and order are laid: queries hold them in part, and the portrait's own too.
+STROKES, ORDER = 2.0, 3.0
 
 
 def relay(style: Feature, content: Feature) -> Tensor:
-    """Style hidden states ``(B,S,C)`` in the content's layout, ``(B,T,C)``: matched content, own texture."""
-    return match(style, content) + texture(style, content.grid)
+    """Style hidden states ``(B,S,C)`` in the content's layout, ``(B,T,C)``."""
+    strokes = fine(style)
+    order = regular(strokes)
+    laid = STROKES * tiled(strokes - order, style, content) + ORDER * extended(order, content.grid)
+    return match(style, content) + laid.flatten(2).transpose(1, 2)
 
 
 def match(style: Feature, content: Feature) -> Tensor:
@@ -27,43 +34,42 @@ def match(style: Feature, content: Feature) -> Tensor:
     Resemblance is the cosine between features whose mean and deviation over the tokens were aligned, so that a pale
     portrait finds its eyes in a dark picture.
     """
-    wanted, offered = _centered(content.hidden), _centered(style.hidden)
-    wanted = wanted / _deviation(wanted) * _deviation(offered)
-    query, key = (F.normalize(tokens, dim=-1)[:, None] for tokens in (wanted, offered))
+    query, key = (F.normalize(tokens, dim=-1)[:, None] for tokens in _aligned(style, content))
     return F.scaled_dot_product_attention(query * SHARPNESS, key, style.hidden[:, None], scale=1.0)[:, 0]
 
 
-def texture(style: Feature, grid: tuple[int, int]) -> Tensor:
-    """What varies within a few tokens, on another grid at the same scale: ``(B,S,C) -> (B,h*w,C)``.
+def tiled(image: Tensor, style: Feature, content: Feature) -> Tensor:
+    """``image (B,C,*style.grid)`` laid on the content's grid in pieces side by side: ``(B,C,*content.grid)``.
 
-    A larger grid is filled by reflection, a smaller one cuts out: resampling would change the size of strokes.
+    Each comes from the place whose mean resembles most that of the content under it.
     """
-    image = style.hidden.transpose(1, 2).unflatten(2, style.grid)  # (B,C,h,w)
-    fine = image - _smooth(image)
-    if grid != style.grid:
-        rows, columns = (_reflected(new, old).to(image.device) for new, old in zip(grid, style.grid, strict=True))
-        fine = fine[:, :, rows][:, :, :, columns]
-    return fine.flatten(2).transpose(1, 2)
+    wanted, offered = (
+        tokens.transpose(1, 2).unflatten(2, feature.grid)
+        for tokens, feature in zip(_aligned(style, content), (content, style), strict=True)
+    )
+    side = min(PIECE, *style.grid, *content.grid)
+    down, right = (-length % side for length in content.grid)
+    blocks = F.avg_pool2d(F.pad(wanted, (0, right, 0, down), mode="replicate"), side)
+    places = F.normalize(F.avg_pool2d(offered, side, 1).flatten(2), dim=1)
+    best = (blocks.flatten(2).mT @ places).argmax(2)[:, None]  # a piece's own length does not change which is nearest
+    pieces = F.unfold(image, side)
+    laid = pieces.gather(2, best.expand(-1, pieces.shape[1], -1))
+    padded = content.grid[0] + down, content.grid[1] + right
+    return F.fold(laid, padded, side, stride=side)[:, :, : content.grid[0], : content.grid[1]]
 
 
-def _smooth(image: Tensor) -> Tensor:
-    """Mean of the window around every token of ``(B,C,h,w)``, reflected at the borders.
-
-    Along one side after the other, which is several times as fast as in one go.
-    """
-    windows = [min(WINDOW, side - 1 + side % 2) for side in image.shape[2:]]  # odd, and no larger than the grid
-    top, left = (window // 2 for window in windows)
-    smooth = F.pad(image, (left, left, top, top), mode="reflect")
-    for axis, (side, window) in enumerate(zip(image.shape[2:], windows, strict=True), 2):
-        first, *others = (smooth.narrow(axis, start, side) for start in range(window))
-        smooth = sum(others, first) / window
-    return smooth
+def finest(feature: Feature, share: float) -> Tensor:
+    """That share of the tokens ``(B,T,C)``, at least one, around which most varies: eyes, a mouth, edges."""
+    count = max(1, round(share * feature.hidden.shape[1]))
+    strength = torch.linalg.vector_norm(fine(feature), dim=1).flatten(1)
+    chosen = strength.topk(count, 1).indices[..., None]
+    return feature.hidden.gather(1, chosen.expand(-1, -1, feature.hidden.shape[2]))
 
 
-def _reflected(count: int, size: int) -> Tensor:
-    """Indices 0 .. size-1 .. 0 .. of ``count`` places."""
-    place = torch.arange(count) % max(2 * size - 2, 1)
-    return torch.minimum(place, 2 * (size - 1) - place).clamp_min(0)
+def _aligned(style: Feature, content: Feature) -> tuple[Tensor, Tensor]:
+    """Content and style without their means, the content's deviations moved to the style's."""
+    wanted, offered = _centered(content.hidden), _centered(style.hidden)
+    return wanted / _deviation(wanted) * _deviation(offered), offered
 
 
 def _centered(tokens: Tensor) -> Tensor:

@@ -11,10 +11,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .base import CONTENT, LIVE, STYLE, AttentionInputs, Branch, FusionRule, Moment, Stored, check_positive
 from .ffa import joined
-from .softmax import Contrast, SharedStatistics
+from .matching import finest
+from .softmax import Contrast, KeyWeights, SharedStatistics
+
+# How much a token of the portrait's details weighs beside one of the style, and the part of the way after which details
+# are there to be told from noise.
+DETAIL_WEIGHT, DETAILS_FROM = 16.0, 0.3
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,41 @@ class Stages(FusionRule):
     def __call__(self, live: AttentionInputs, stored: Stored, moment: Moment) -> Sequence[Branch]:
         rule = self.first if moment.progress < self.border else self.then
         return rule(live, stored, moment)
+
+
+@dataclass(frozen=True)
+class KeepDetails(FusionRule):
+    """What ``rule`` reads, and the ``share`` of the portrait's tokens that is most detailed: eyes, a mouth, edges.
+
+    All are in one softmax, so that a token which finds itself among the details keeps itself, and others do not look
+    there. Attentions of ``rule`` that are no plain softmax stay as they are; so do all where no portrait is stored.
+    """
+
+    rule: FusionRule
+    share: float = 0.15
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.rule.reads | ({CONTENT} if self.share else set())
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return self.rule.needs
+
+    def __call__(self, live: AttentionInputs, stored: Stored, moment: Moment) -> Sequence[Branch]:
+        branches = self.rule(live, stored, moment)
+        if not self.share or CONTENT not in stored or moment.progress < DETAILS_FROM:
+            return branches
+        details = finest(stored[CONTENT], self.share)
+        return [branch if branch.attention is not None else _joined_by(details, branch) for branch in branches]
+
+
+def _joined_by(details: Tensor, branch: Branch) -> Branch:
+    query, key, value = branch.inputs
+    inputs = AttentionInputs(query, torch.cat([details, key], 1), torch.cat([details, value], 1))
+    return branch._replace(
+        inputs=inputs, attention=KeyWeights(((details.shape[1], DETAIL_WEIGHT), (key.shape[1], 1.0)))
+    )
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from denoisers import assert_close, gaussian
 from magicstyle_core.bank.features import Feature
 from magicstyle_core.fusion.base import AttentionInputs, Moment
 from magicstyle_core.fusion.ffa import FeatureFusion
-from magicstyle_core.fusion.matching import SHARPNESS, match, relay, texture
+from magicstyle_core.fusion.matching import PIECE, SHARPNESS, finest, match, relay, tiled
 
 GRID, OTHER = (8, 10), (6, 7)
 
@@ -63,18 +63,31 @@ def test_a_picture_finds_itself():
     assert torch.equal(nearest[0], torch.arange(20))
 
 
-def test_texture_has_no_layout(style):
-    flat = Feature(torch.ones_like(style.hidden) * 7, OTHER)
-    assert_close(texture(flat, GRID), torch.zeros(2, 80, 12, dtype=torch.float64))
+def image(feature):
+    return feature.hidden.transpose(1, 2).unflatten(2, feature.grid)
 
 
-def test_texture_keeps_its_scale_on_a_larger_grid(style):
-    own = texture(style, OTHER).transpose(1, 2).unflatten(2, OTHER)
-    larger = texture(style, (13, 9)).transpose(1, 2).unflatten(2, (13, 9))
-    assert torch.equal(larger[:, :, :6, :7], own)
-    assert torch.equal(larger[:, :, 6:11, :7], own[:, :, :5].flip(2))
-    smaller = texture(style, (3, 2)).transpose(1, 2).unflatten(2, (3, 2))
-    assert torch.equal(smaller, own[:, :, :3, :2])
+def test_pieces_come_from_where_the_content_is_alike_and_stay_whole():
+    content = feature(1, (8, 8))
+    places = image(content)
+    swapped = torch.cat([places[..., PIECE:], places[..., :PIECE]], -1)  # the left half is on the right
+    style = Feature(swapped.flatten(2).transpose(1, 2), (8, 8))
+    marks = gaussian((2, 3, 8, 8), 7)
+    laid = tiled(marks, style, content)
+    assert torch.equal(laid, torch.cat([marks[..., PIECE:], marks[..., :PIECE]], -1))
+
+
+def test_pieces_fill_grids_that_they_do_not_divide(content, style):
+    laid = tiled(image(style), style, content)
+    assert laid.shape == (2, 12, *GRID)
+    assert bool(torch.isin(laid, image(style)).all())
+
+
+def test_details_are_the_tokens_that_differ_from_those_around_them():
+    hidden = torch.zeros(1, 100, 4, dtype=torch.float64)
+    hidden[0, 34], hidden[0, 77] = 5.0, -3.0
+    found = finest(Feature(hidden, (10, 10)), 0.02)
+    assert torch.equal(found[0].sort(0, descending=True).values, hidden[0, [34, 77]])
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 6), (2, 2), (3, 4), (9, 1)])
