@@ -126,7 +126,7 @@ _ALL = (
     Method(
         "MagicStyle", "after arXiv 2409.08156", "This pack's default: style queries laid out as the portrait is.",
         "A(a Q' + b Q_s relaid on the portrait, [K_d; K_s], [V_d; V_s]), Q' half way from Q_c to Q, d details of the portrait",
-        _magicstyle, (_beta(0.4), _temperature(1.0), Dial("details", 0.15, DETAILS)), Look(),
+        _magicstyle, (_beta(0.3), _temperature(1.0), Dial("details", 0.1, DETAILS)), Look(),
     ),
     Method(
         "MagicStyle, as published", "arXiv 2409.08156", "Stored queries of both, keys and values of the style.",

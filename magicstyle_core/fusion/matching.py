@@ -7,6 +7,8 @@ None of them may tell the place in the style picture, which would ghost into a p
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +19,7 @@ from .pattern import extended, fine, regular
 SHARPNESS = 20.0  # of the softmax over cosine similarities; 60 gave the same trade-off on the demo model
 PIECE = 4  # tokens on a side: strokes keep their shape in it; 8 brings more of the style's layout
 # How much stronger than in the style strokes and order are laid: queries hold them in part, and the portrait's own too.
-STROKES, ORDER = 2.0, 3.0
+STROKES, ORDER = 2.3, 3.5
 
 
 def relay(style: Feature, content: Feature) -> Tensor:
@@ -41,21 +43,24 @@ def match(style: Feature, content: Feature) -> Tensor:
 def tiled(image: Tensor, style: Feature, content: Feature) -> Tensor:
     """``image (B,C,*style.grid)`` laid on the content's grid in pieces side by side: ``(B,C,*content.grid)``.
 
-    Each comes from the place whose mean resembles most that of the content under it.
+    Each comes from the place whose tokens, one by one, resemble most those of the content under it.
     """
-    wanted, offered = (
-        tokens.transpose(1, 2).unflatten(2, feature.grid)
+    query, key = (
+        F.normalize(tokens, dim=-1).transpose(1, 2).unflatten(2, feature.grid)
         for tokens, feature in zip(_aligned(style, content), (content, style), strict=True)
     )
     side = min(PIECE, *style.grid, *content.grid)
     down, right = (-length % side for length in content.grid)
-    blocks = F.avg_pool2d(F.pad(wanted, (0, right, 0, down), mode="replicate"), side)
-    places = F.normalize(F.avg_pool2d(offered, side, 1).flatten(2), dim=1)
-    best = (blocks.flatten(2).mT @ places).argmax(2)[:, None]  # a piece's own length does not change which is nearest
+    query = F.pad(query, (0, right, 0, down), mode="replicate")
+    rows, columns = (length - side + 1 for length in style.grid)
+    resemblance = sum(
+        query[:, :, y::side, x::side].flatten(2).mT @ key[:, :, y : y + rows, x : x + columns].flatten(2)
+        for y, x in product(range(side), repeat=2)
+    )  # (B, pieces, places)
     pieces = F.unfold(image, side)
-    laid = pieces.gather(2, best.expand(-1, pieces.shape[1], -1))
-    padded = content.grid[0] + down, content.grid[1] + right
-    return F.fold(laid, padded, side, stride=side)[:, :, : content.grid[0], : content.grid[1]]
+    laid = pieces.gather(2, resemblance.argmax(2)[:, None].expand(-1, pieces.shape[1], -1))
+    laid = F.fold(laid, (content.grid[0] + down, content.grid[1] + right), side, stride=side)
+    return laid[:, :, : content.grid[0], : content.grid[1]]
 
 
 def finest(feature: Feature, share: float) -> Tensor:

@@ -20,7 +20,7 @@ from .softmax import Contrast, KeyWeights, SharedStatistics
 
 # How much a token of the portrait's details weighs beside one of the style, and the part of the way after which details
 # are there to be told from noise.
-DETAIL_WEIGHT, DETAILS_FROM = 16.0, 0.3
+DETAIL_WEIGHT, DETAILS_FROM = 8.0, 0.2
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class KeepDetails(FusionRule):
     """
 
     rule: FusionRule
-    share: float = 0.15
+    share: float = 0.1
 
     @property
     def reads(self) -> frozenset[str]:
