@@ -1,8 +1,8 @@
 """Two small networks that look at a result: whose portrait is it, and which of the 14 kinds of style?
 
-They are trained on pictures from the renderer only: the twelve people of a part of `pairs` in training styles, and many
-other people in training styles. Each sees shifted, blurred, coarsened and recoloured copies, so that it judges what is drawn
-rather than a palette or the sharpness of one codec.
+They are trained on pictures from the renderer only: the twelve people of a part of `pairs` in training styles, and
+many other people in training styles. Each sees shifted, blurred, coarsened and recoloured copies, so that it judges
+what is drawn rather than a palette or the sharpness of one codec.
 
     cd benchmarks; python3 -m truth.classifiers FOLDER    # train, and print the accuracies on the held-out pairs
 """

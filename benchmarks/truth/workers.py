@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
@@ -32,5 +33,6 @@ def _start(tools: Callable[[], Any]) -> None:
 
 
 def _do(job: Job) -> str:
+    before = time.process_time()
     job.do(_tools, *job.arguments)
-    return job.name
+    return f"{job.name}: {time.process_time() - before:.0f} CPU s"
