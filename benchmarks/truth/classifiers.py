@@ -76,19 +76,20 @@ def train(size: int, folder: Path, part: Part = "development") -> Classifiers:
     return Classifiers(train_people(folder, part), train_styles(folder))
 
 
+@torch.inference_mode(False)  # whatever the caller's mode, weights made here can be trained
 def train_people(folder: Path, part: Part) -> nn.Module:
     """The network of identities, from `folder` or trained and stored there."""
     net = network(IDENTITIES, 4, (32, 64, 96, 128))
     return _kept(net, folder / f"people-{part}-v{VERSION}.safetensors", lambda: _train_people(net, part))
 
 
+@torch.inference_mode(False)
 def train_styles(folder: Path) -> nn.Module:
     """The network of kinds of style, from `folder` or trained and stored there."""
     net = network(len(KINDS), 1, (40, 80, 112, 144))
     return _kept(net, folder / f"styles-v{VERSION}.safetensors", lambda: _train_styles(net))
 
 
-@torch.inference_mode(False)  # whatever the caller's mode, weights made here can be trained
 def _kept(net: nn.Module, file: Path, train: Callable[[], None]) -> nn.Module:
     if file.exists():
         net.load_state_dict(load_file(file))

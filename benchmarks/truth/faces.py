@@ -65,7 +65,7 @@ class Recognizer:
 
 
 def _enlarged(image: Field) -> NDArray[np.uint8]:
-    pixels = np.uint8(np.clip(image, 0.0, 1.0) * 255.0 + 0.5)
+    pixels = np.ascontiguousarray(np.clip(image, 0.0, 1.0) * 255.0 + 0.5, np.uint8)  # dlib takes no other layout
     return np.asarray(_dlib().resize_image(pixels, max(1, round(SIDE / len(pixels)))))
 
 

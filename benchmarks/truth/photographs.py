@@ -13,7 +13,7 @@ from demo.render.fields import Field
 from demo.train.natural import PHOTOGRAPHS
 from magicstyle_core.bank.bank import FeatureBank
 
-from .faces import Recognizer
+from .faces import Face, Recognizer
 from .methods import Row, Setting
 from .pairs import UNSEEN, photographs
 from .store import Store
@@ -91,7 +91,7 @@ class Photographs:
         return {name: _style(name, self.size) for name in (*STYLES, *UNUSED)}
 
     @cached_property
-    def _faces(self):
+    def _faces(self) -> dict[str, Face | None]:
         return {name: self.recognizer.find(portrait) for name, portrait in self.portraits.items()}
 
 
