@@ -17,11 +17,10 @@ from typing import get_args
 import torch
 from truth.bounds import closing_lines
 from truth.budget import ALL, QUICK, WHOLE
-from truth.classifiers import train_people, train_styles
 from truth.pairs import Part
 from truth.report import closing_line, numbers
 from truth.stylization import Options, Stylization
-from truth.workers import Job, work
+from truth.workers import work
 
 from demo.network import DEMO, SMALL
 
@@ -46,27 +45,9 @@ def parsed() -> tuple[Options, int]:
     return Options(given.out, weights, size, given.steps, given.part, budget), given.workers
 
 
-def judges(options: Options) -> list[Job]:
-    """The classifiers, which all other jobs need."""
-    return [
-        Job("classifier of styles", train_judge, (train_styles, options.out)),
-        Job("classifier of people", train_judge, (train_people, options.out, options.part)),
-    ]
-
-
-def train_judge(_: None, train, *arguments) -> None:
-    """A job without tools."""
-    train(*arguments)
-
-
-def one_thread() -> None:
-    """Processes share the cores; threads would take them from each other."""
-    torch.set_num_threads(1)
-
-
 def tools(options: Options) -> Stylization:
     """What a process holds."""
-    one_thread()
+    torch.set_num_threads(1)  # processes share the cores; threads would take them from each other
     return Stylization(options)
 
 
@@ -93,10 +74,9 @@ def write(options: Options, found: Stylization) -> bool:
 
 def main() -> int:
     options, workers = parsed()
-    one_thread()
-    work(judges(options), workers, one_thread)
-    found = Stylization(options)
-    work(found.jobs(), workers, partial(tools, options))
+    found = tools(options)
+    for jobs in found.rounds():
+        work(jobs, workers, partial(tools, options))
     met = write(options, found)
     print(f"{sum(os.times()[:4]):.0f} CPU s")
     return 0 if met else 1

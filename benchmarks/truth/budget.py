@@ -29,22 +29,29 @@ Run = Literal["quick", "whole", "all", "never"]  # each measures what those befo
 @dataclass(frozen=True)
 class Budget:
     """`main`: misaligned pairs of rows that bounds compare finely; `other`: pairs of all other rows; both whole
-    twelves. `styles`: style pictures for each photograph; `rendered`: portraits sent through codec and inversion."""
+    twelves. `styles`: style pictures for each photograph; `rendered`: portraits sent through codec and inversion;
+    `lot`: rows of a job, fewer where there are few jobs to share."""
 
     run: Run
     main: int
     other: int
     styles: int
     rendered: int
+    lot: int
+
+    @property
+    def most(self) -> int:
+        """Pairs that any row has."""
+        return max(self.main, self.other)
 
     @property
     def quick(self) -> bool:
         return self.run == "quick"
 
 
-QUICK = Budget("quick", 24, 12, 3, 4)
-WHOLE = Budget("whole", 144, 48, 6, 12)
-ALL = Budget("all", 144, 48, 6, 12)
+QUICK = Budget("quick", 24, 12, 3, 4, 8)
+WHOLE = Budget("whole", 144, 48, 6, 12, 32)
+ALL = Budget("all", 144, 48, 6, 12, 32)
 
 
 def included(needed: Run, run: Run) -> bool:

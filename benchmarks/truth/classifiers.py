@@ -145,6 +145,7 @@ def _drawn(faces, each: int, first: int) -> tuple[Tensor, Tensor, Tensor]:
 def _fit(net: nn.Module, images: Tensor, labels: Tensor, passes: int, vary: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Train `net` on `images` (N, 3, 64, 64) uint8; `vary` makes each batch anew from pictures and labels."""
     net.apply(_start)
+    net.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     net.train()
     steps = passes * (len(images) // BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=0.02)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from demo.network import Network
+from demo.render import render, scene
 from demo.render.fields import Field
 
 from . import photographs
 from .bounds import Bound, Judge
 from .budget import Budget
-from .classifiers import train
+from .classifiers import train, train_people, train_styles
 from .faces import Recognizer
 from .instruments import recognition, reconstruction
 from .methods import Row, dials, rows
-from .pairs import IDENTITIES, Part, pairs
+from .pairs import IDENTITIES, Part, pairs, people
 from .photographs import Photographs
 from .plot import Point, tradeoff
 from .report import (
@@ -33,6 +36,7 @@ from .report import (
     table,
 )
 from .sheet import sheet
+from .store import Store, fingerprint
 from .study import Study
 from .workers import Job
 
@@ -59,25 +63,25 @@ class Stylization:
     options: Options
 
     @cached_property
+    def network(self) -> Network:
+        return Network.load(self.options.weights)
+
+    @cached_property
+    def recognizer(self) -> Recognizer:
+        return Recognizer()
+
+    @cached_property
     def study(self) -> Study:
-        options = self.options
-        count = max(options.budget.main, options.budget.other)
-        return Study(
-            Network.load(options.weights),
-            pairs(options.size, count, options.part),
-            train(64, options.out, options.part),
-            options.out / "rows",
-            options.steps,
-            options.part,
-            Recognizer(),
-        )
+        options, network = self.options, self.network
+        judges = train(64, options.out, options.part)
+        some = pairs(options.size, options.budget.most, options.part)
+        return Study(network, some, judges, self._folder, options.steps, options.part, self.recognizer)
 
     @cached_property
     def photographs(self) -> Photographs:
-        study, options = self.study, self.options
-        return Photographs(
-            study.network, options.size, study.store, study.recognizer, options.budget.styles, options.steps
-        )
+        options = self.options
+        store = Store(self._folder, f"{fingerprint(self.network)} {options.size} {options.steps}")
+        return Photographs(self.network, options.size, store, self.recognizer, options.budget.styles, options.steps)
 
     @cached_property
     def table(self) -> list[Row]:
@@ -88,19 +92,24 @@ class Stylization:
         """The first default and the default."""
         return [row for name in (FIRST, DEFAULT) for row in self.table if row.name == name]
 
-    def jobs(self) -> list[Job]:
-        """Those that take longest first, so that no process is left with one at the end."""
-        found = []
-        for references in SETS:
-            for group in range(len(self.study.groups())):
-                first = group * IDENTITIES
-                chosen = [row for row in self.table if self._pairs(row, references) > first]
-                if chosen:
-                    what = f"{references}, pairs {first + 1} to {first + IDENTITIES}: {len(chosen)} rows"
-                    found.append((len(chosen), Job(what, measure_group, (chosen, references, group))))
-        found.sort(key=lambda job: -job[0])
-        shown = [Job(f"photographs, {row.name}", measure_photographs, (row,)) for row in self.compared]
-        return [*(job for _, job in found), *shown, Job("codec, inversion, recognizer", measure_instruments)]
+    def rounds(self) -> list[list[Job]]:
+        """Jobs; those of the second round need the classifiers, which the first one trains.
+
+        Those that take longest come first, so that no process is left with one at the end.
+        """
+        options, found = self.options, []
+        first = [
+            Job("classifier of styles", train_classifier, (train_styles, options.out)),
+            Job("classifier of people", train_classifier, (train_people, options.out, options.part)),
+            *(Job(f"photographs, {row.name}", measure_photographs, (row,)) for row in self.compared),
+            Job("codec, inversion, recognizer", measure_instruments),
+        ]
+        for references, start in product(SETS, range(0, options.budget.most, IDENTITIES)):
+            chosen = [row for row in self.table if self._pairs(row, references) > start]
+            for some in (chosen[i : i + options.budget.lot] for i in range(0, len(chosen), options.budget.lot)):
+                name = f"{references}, pairs {start + 1} to {start + IDENTITIES}: {len(some)} rows"
+                found.append(Job(name, measure_group, (some, references, start // IDENTITIES)))
+        return [first, sorted(found, key=lambda job: -len(job.arguments[0]))]
 
     def results(self) -> Results:
         """All rows that were measured."""
@@ -113,26 +122,25 @@ class Stylization:
 
     def instruments(self) -> list[Bound]:
         """Bounds of codec, inversion and recognizer."""
-        study, options = self.study, self.options
-        contents = [pair.content for pair in study.pairs[:IDENTITIES]]
+        options, store = self.options, self.photographs.store
 
         def make() -> list[dict]:
+            contents = [render(scene(seed), options.size)[0] for seed in people(options.part)]
             some = contents[: options.budget.rendered]
-            found = reconstruction(study.network, some, options.size, options.steps)
-            return [vars(bound) for bound in [*found, recognition(study.recognizer, contents, options.size)]]
+            found = reconstruction(self.network, some, options.size, options.steps)
+            return [vars(bound) for bound in [*found, recognition(self.recognizer, contents, options.size)]]
 
-        stored = study.store.result("instruments", f"instruments {options.budget.rendered}", make)
+        stored = store.result("instruments", f"instruments {options.part} {options.budget.rendered}", make)
         return [Bound(**bound) for bound in stored]
 
     def bounds(self, results: Results) -> list[Bound]:
         """All bounds."""
-        judge, people = Judge(self.options.budget.quick), self.study.people
-        found = self.instruments() + default_bounds(judge, results, people)
-        found += photograph_bounds(
-            judge, self.photographs.measure(self.compared[-1]), [name for name, _ in self.photographs.pairs]
-        )
+        judge, whose = Judge(self.options.budget.quick), self.study.people
+        photographed = [name for name, _ in self.photographs.pairs]
+        found = self.instruments() + default_bounds(judge, results, whose)
+        found += photograph_bounds(judge, self.photographs.measure(self.compared[-1]), photographed)
         for references in SETS:
-            found += style_bounds(judge, self.table, results, people, references)
+            found += style_bounds(judge, self.table, results, whose, references)
         return found + dial_bounds(results, dials(self.table), "aligned")
 
     def lines(self, results: Results) -> list[str]:
@@ -190,8 +198,17 @@ class Stylization:
             shown.append([portrait, work.style(style), white, *images, *[white] * blank])
         return shown
 
+    @property
+    def _folder(self) -> Path:
+        return self.options.out / "rows"
+
     def _pairs(self, row: Row, references: str) -> int:
         return row.pairs(references, self.options.budget)
+
+
+def train_classifier(_: Stylization, train: Callable[..., object], *arguments: object) -> None:
+    """A classifier, if it is not there yet."""
+    train(*arguments)
 
 
 def measure_group(work: Stylization, chosen: list[Row], references: str, group: int) -> None:

@@ -1,7 +1,9 @@
 """A study of the quality benchmark keeps no more in memory than it needs, and no rows of other weights; what it may
 cost is counted."""
 
+import pickle
 import weakref
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 
@@ -17,6 +19,7 @@ from truth.pairs import ALL as ALL_PAIRS
 from truth.pairs import Pair, pairs
 from truth.report import DEFAULT, FIRST, NOTHING, REINHARD, TRUTH
 from truth.study import MEASURES, Study
+from truth.stylization import Options, Stylization
 
 from demo.codec import PatchCodec
 from demo.network import SMALL, Network
@@ -133,3 +136,25 @@ def test_the_first_default_brings_strokes_of_a_moved_style_and_its_layout():
     assert plain < 0.05
     assert marked < 0.5  # the stripe is the same in every row
     assert int(columns.argmax()) == 3
+
+
+@pytest.mark.parametrize("budget", [QUICK, WHOLE, ALL])
+def test_jobs_measure_every_row_on_all_its_pairs_once(budget, tmp_path):
+    work = Stylization(Options(tmp_path, SMALL, 64, 20, "report", budget))
+    _, second = work.rounds()
+    measured = Counter((row.name, s, group) for some, s, group in (job.arguments for job in second) for row in some)
+    wanted = {
+        (row.name, s, group)
+        for row, s in product(rows(), ("aligned", "misaligned"))
+        for group in range(row.pairs(s, budget) // 12)
+    }
+    assert set(measured) == wanted
+    assert set(measured.values()) == {1}
+
+
+def test_jobs_reach_other_processes(tmp_path):
+    work = Stylization(Options(tmp_path, SMALL, 64, 20, "report", QUICK))
+    for jobs in work.rounds():
+        for job, again in zip(jobs, pickle.loads(pickle.dumps(jobs)), strict=True):
+            assert again.name == job.name
+            assert again.do is job.do
