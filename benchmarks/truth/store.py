@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -28,8 +29,8 @@ class Store:
         file = self._file(name, what, ".json")
         if not file.exists():
             found = json.dumps(make())
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file.write_text(found)
+            with _written(file) as opened:
+                opened.write(found.encode())
         return json.loads(file.read_text())
 
     def pictures(self, name: str, what: str, make: Callable[[], list[Field]]) -> list[Field]:
@@ -37,8 +38,8 @@ class Store:
         file = self._file(name, what, ".npz")
         if not file.exists():
             pixels = np.uint8(np.clip(np.stack(make()), 0.0, 1.0) * 255.0 + 0.5)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(file, pixels=pixels)
+            with _written(file) as opened:
+                np.savez_compressed(opened, pixels=pixels)
         with np.load(file) as found:
             return list(found["pixels"] / np.float32(255))
 
@@ -46,6 +47,16 @@ class Store:
         plain = "".join(c if c.isalnum() else "_" for c in name.lower())
         digest = hashlib.sha256(f"{self.key} {what}".encode()).hexdigest()[:12]
         return self.folder / f"{plain}-{digest}{suffix}"
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[IO[bytes]]:
+    """A file that is there as a whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".unfinished")
+    with unfinished.open("wb") as opened:
+        yield opened
+    unfinished.replace(file)
 
 
 def fingerprint(network: Network) -> str:

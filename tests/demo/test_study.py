@@ -18,6 +18,7 @@ from truth.methods import Picture, Row, Setting, rows
 from truth.pairs import ALL as ALL_PAIRS
 from truth.pairs import Pair, pairs
 from truth.report import DEFAULT, FIRST, NOTHING, REINHARD, TRUTH
+from truth.store import Store
 from truth.study import MEASURES, Study
 from truth.stylization import Options, Stylization
 
@@ -72,6 +73,19 @@ def test_rows_of_another_decoder_or_part_are_measured_anew(tmp_path):
     for one, part in ((network, "report"), (plain, "report"), (network, "development"), (network, "report")):
         Study(one, gray_pairs(1), None, tmp_path, part=part).store.result("row", "a setting", lambda: made.append(1))
     assert len(made) == 3
+
+
+def test_a_result_is_there_as_a_whole_or_not_at_all(tmp_path):
+    store = Store(tmp_path, "key")
+    assert store.result("a row", "one", lambda: [1.5, float("nan")])[0] == 1.5
+    with pytest.raises(TypeError, match="serializable"):
+        store.result("a row", "two", lambda: object())
+    assert store.result("a row", "two", lambda: 2) == 2
+    picture = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
+    for made in (lambda: [picture], list):
+        (kept,) = store.pictures("a row", "one", made)
+        np.testing.assert_allclose(kept, picture, atol=0.5 / 255 + 1e-6)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_short_run_measures_a_prefix_of_a_long_one(tmp_path):
