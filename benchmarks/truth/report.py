@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .bounds import Bound, Judge, decided
-from .curves import gain, monotone
+from .bounds import Bound, Judge
+from .curves import gain
 from .methods import GENTLE, OWN, Row
 from .statistics import interval, paired
 from .study import MEASURES, RIGHT, Values
@@ -117,7 +118,9 @@ def photograph_bounds(judge: Judge, values: Values, whose: Sequence[str]) -> lis
     return [judge.at_least(figure, interval(same, whose), SAME_PERSON, ".0%")]
 
 
-def dial_bounds(results: Results, dials: Mapping[str, Sequence[str]], references: str) -> list[Bound]:
+def dial_bounds(
+    judge: Judge, results: Results, people: NDArray[np.int64], dials: Mapping[str, Sequence[str]], references: str
+) -> list[Bound]:
     """Structure and patch distance fall along each dial; `dials` gives its rows from low to high."""
     bounds = []
     for dial, names in dials.items():
@@ -126,9 +129,16 @@ def dial_bounds(results: Results, dials: Mapping[str, Sequence[str]], references
             continue
         structure, distance = ([float(v[measure].mean()) for v in found] for measure in ("structure", "patch"))
         way = " ".join(f"{s:.3f}/{d:.2f}" for s, d in zip(structure, distance, strict=True))
-        met = monotone(structure, rising=False, slack=0.005) and monotone(distance, rising=False, slack=SLACK)
-        bounds.append(decided(f"{references}: {dial}: structure and patch distance fall", way, "monotone", met))
-    return bounds
+        steps = [
+            (*paired(after[measure], before[measure], people[: len(after[measure])])[:2], slack)
+            for measure, slack in (("structure", 0.005), ("patch", SLACK))
+            for before, after in pairwise(found)
+        ]
+        met = all(rise <= slack for rise, _, slack in steps)
+        unsure = judge.quick and not met and all(low <= slack for _, low, slack in steps)
+        figure, verdict = f"{dial}: structure and patch distance fall", "met" if met else "missed"
+        bounds.append(Bound(figure, way, "monotone", "undecided" if unsure else verdict))
+    return _named(bounds, references)
 
 
 def closing_line(results: Results, references: str = "misaligned") -> str:

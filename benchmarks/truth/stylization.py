@@ -141,7 +141,7 @@ class Stylization:
         found += photograph_bounds(judge, self.photographs.measure(self.compared[-1]), photographed)
         for references in SETS:
             found += style_bounds(judge, self.table, results, whose, references)
-        return found + dial_bounds(results, dials(self.table), "aligned")
+        return found + dial_bounds(judge, results, whose, dials(self.table), "aligned")
 
     def lines(self, results: Results) -> list[str]:
         """Lines of Markdown tables."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from truth.bounds import Judge, closing_lines, decided
 from truth.methods import Row
-from truth.report import DEFAULT, FIRST, TRUTH, default_bounds, photograph_bounds, record, table
+from truth.report import DEFAULT, FIRST, TRUTH, default_bounds, dial_bounds, photograph_bounds, record, table
 from truth.study import MEASURES, same
 
 PEOPLE = np.arange(48) % 12
@@ -120,3 +120,19 @@ def test_photographs_are_counted():
     (bound,) = photograph_bounds(Judge(), {"same": found}, ["a", "a", "b", "b"])
     assert "2 of 4" in bound.figure
     assert bound.verdict == "missed"
+
+
+@pytest.mark.parametrize(
+    ("last", "noise", "whole", "quick"),
+    [(3.0, 0.0, "met", "met"), (4.2, 0.0, "met", "met"), (4.5, 0.0, "missed", "missed"),
+     (4.5, 2.0, "missed", "undecided")],
+)  # fmt: skip
+def test_a_dial_falls_all_the_way(last, noise, whole, quick):
+    wave = np.tile(np.repeat([1.0, -1.0], 6), 4)  # people differ
+    along = [{"structure": np.full(48, 0.5 - i / 10), "patch": np.full(48, d) + i * noise * wave}
+             for i, d in enumerate((5.0, 4.0, last))]  # fmt: skip
+    results = {(f"{i}", "aligned"): found for i, found in enumerate(along)}
+    dials = {"strength": ["0", "1", "2"], "one that was not run": ["3", "4"]}
+    for judge, verdict in ((Judge(), whole), (Judge(quick=True), quick)):
+        (bound,) = dial_bounds(judge, results, PEOPLE, dials, "aligned")
+        assert bound.verdict == verdict
