@@ -7,6 +7,7 @@ all ways, and the picture of the README.
 from __future__ import annotations
 
 import argparse
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,10 @@ LUMA = torch.tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)
 def dial(work: Study, references: str) -> list[str]:
     """A line for each value, and how many pairs fall all the way to 1, and from there on."""
     lines = [f"| {references} | {' | '.join(MEASURES)} |", "|---" * (len(MEASURES) + 1) + "|"]
-    values = [work.measure(Row(f"dial {v:g}", at_style_strength(DEFAULT, v)), references) for v in DIAL]
+    rows = [Row(f"dial {v:g}", at_style_strength(DEFAULT, v)) for v in DIAL]
+    for group, row in product(range(len(work.groups())), rows):  # the banks of a group are there once
+        work.measure_group(row, references, group)
+    values = [work.measure(row, references) for row in rows]
     for value, found in zip(DIAL, values, strict=True):
         cells = [format(float(found[name].mean()), FORMAT.get(name, ".0%")) for name in MEASURES]
         lines.append(f"| {value:g} | {' | '.join(cells)} |")

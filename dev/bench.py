@@ -8,7 +8,7 @@ import subprocess
 from .host import find_host
 from .report import PREEXEC, DevError, say
 from .server import ROOT
-from .tools import quality_tools, test_environment
+from .tools import face_tools, quality_tools, test_environment
 
 
 def bench(options: argparse.Namespace, arguments: list[str]) -> int:
@@ -26,4 +26,6 @@ def bench(options: argparse.Namespace, arguments: list[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     command = [found.python, str(folder / f"{options.name}.py"), "--out", str(options.out), *arguments]
     extra = quality_tools(found.python) if options.name in ("colors", "cost", "quality") else []
+    if options.name == "quality":
+        extra.append(face_tools(found.python))
     return subprocess.call(command, cwd=ROOT, env=test_environment(found, *extra), preexec_fn=PREEXEC)

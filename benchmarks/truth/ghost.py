@@ -6,8 +6,7 @@ should be found in the style picture nowhere; where it is, an edge of a meadow c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from .measures import lab
 BLUR = 1 / 32  # of the side: paint goes, things stay
 STEP = 1 / 8  # of the side, between the shifts that are tried
 MOST = 64  # pixels of a side that is compared
+NOTHING = 1e-6  # of lightness: a picture with less beyond the content has no layout of its own
 
 Light = NDArray[np.float64]
 
@@ -30,10 +30,24 @@ def ghost(image: Field, content: Field, style: Field, others: Sequence[Field]) -
     The largest correlation of blurred lightness over all shifts, the content's regressed out of both, less the mean of
     what pictures of ``others`` reach, which nobody used: that much comes by chance. All pictures have one size.
     """
+    return _beyond_chance(image, content, style, others, np.max)
+
+
+def in_place(image: Field, content: Field, style: Field, others: Sequence[Field]) -> float:
+    """How much of the style picture's layout is in ``image`` at its own place, -1 to 1: the same correlation without
+    shifts and mirrors, less the mean of what pictures of ``others`` have there."""
+    return _beyond_chance(image, content, style, others, lambda found: found[0, 0, 0])
+
+
+def _beyond_chance(
+    image: Field, content: Field, style: Field, others: Sequence[Field], chosen: Callable[[Light], float]
+) -> float:
+    if not others:
+        raise ValueError("A ghost is told from chance by other pictures; got none.")
     base = _light(content)
     seen = _beyond(_light(image), base)
-    chance = [_largest(seen, _light(other), base) for other in others]
-    return _largest(seen, _light(style), base) - float(np.mean(chance))
+    found = [float(chosen(_correlations(seen, _light(picture), base))) for picture in (style, *others)]
+    return found[0] - float(np.mean(found[1:]))
 
 
 def _light(image: Field) -> Light:
@@ -49,16 +63,23 @@ def _beyond(light: Light, base: Light) -> Light:
     light, base = light - light.mean(), base - base.mean()
     rest = light - base * (light * base).sum() / max((base * base).sum(), 1e-12)
     length = np.linalg.norm(rest)
-    return rest / length if length > 1e-6 else np.zeros_like(rest)
+    return rest / length if length > NOTHING else np.zeros_like(rest)
 
 
-def _largest(seen: Light, light: Light, base: Light) -> float:
-    """The largest correlation over shifts, around the edges, and mirror images."""
-    height, width = light.shape
-    turns = range(round(1 / STEP))
+def _correlations(seen: Light, light: Light, base: Light) -> Light:
+    """Of ``seen`` with what ``light`` has beyond ``base``: as it is and mirrored, by shifts around the edges.
+
+    ``seen`` has nothing of ``base``, so its product with the rest of a picture is its product with the picture; the
+    length of the rest is that of the picture less its share of ``base``. So two products by Fourier transform do.
+    """
+    base, light = base - base.mean(), light - light.mean()
+    base = base / max(np.linalg.norm(base), 1e-6)
+    down, right = (np.rint(np.arange(0, 1, STEP) * side).astype(int) for side in light.shape)
     found = []
     for turned in (light, light[:, ::-1]):
-        for down, right in product(turns, turns):
-            moved = np.roll(turned, (round(down * STEP * height), round(right * STEP * width)), (0, 1))
-            found.append(float((seen * _beyond(moved, base)).sum()))
-    return max(found)
+        moved = np.fft.rfft2(turned)
+        products = (np.fft.irfft2(np.fft.rfft2(one) * moved.conj(), light.shape) for one in (seen, base))
+        top, shared = (product[np.ix_(down, right)] for product in products)
+        length = np.sqrt(np.maximum((turned * turned).sum() - shared**2, 0.0))
+        found.append(np.where(length > NOTHING, top / np.maximum(length, NOTHING), 0.0))
+    return np.stack(found)

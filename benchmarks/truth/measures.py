@@ -44,6 +44,14 @@ def gradient_ssim(a: Field, b: Field) -> float:
     return float(structural_similarity(_gradient(a), _gradient(b), data_range=1.0))
 
 
+def structure_within(image: Field, content: Field, mask: Field) -> float:
+    """Gradient SSIM to the content within a soft mask (S, S) in 0..1, at most 1; NaN if the mask is empty."""
+    if not mask.any():
+        return float("nan")
+    _, local = structural_similarity(_gradient(image), _gradient(content), data_range=1.0, full=True)
+    return float(np.average(local, weights=mask))
+
+
 def color_distance(a: Field, b: Field) -> float:
     """Distance between the clouds of Lab pixels, in Lab units. The pictures may differ in size."""
     clouds = (lab(image).reshape(-1, 3).T for image in (a, b))

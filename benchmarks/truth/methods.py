@@ -23,7 +23,9 @@ from magicstyle_core.methods import METHODS
 from magicstyle_core.sampling.fff import Color, Look, StyleStrength
 from magicstyle_core.schedule import SIGMA_TOLERANCE, SigmaWindow
 
+from .budget import Budget, Run, included
 from .classical import match_histograms, patch_texture, reinhard
+from .first import FirstDefault
 
 # Looks without pieces: the peers have none.
 LOOKS: dict[Color, Look] = {color: Look(color, texture=0.0) for color in get_args(Color)}
@@ -72,15 +74,23 @@ class Picture:
 @dataclass(frozen=True)
 class Row:
     """A line of the table. `curve`: the trade-off curve that it lies on; `label`: the dial's value there; `default`:
-    it stands for its curve's method as published, or as our nodes come; `headline`: a bound looks at it."""
+    it stands for its curve's method as published, or as our nodes come; `misaligned`, `aligned`: the shortest run that
+    measures it against these references; `main`: misaligned, bounds compare it finely and want all pairs."""
 
     name: str
     method: Setting | Picture | Literal["content", "truth", "codec"]
     curve: str = ""
     label: str = ""
     default: bool = False
-    headline: bool = True
-    sets: tuple[str, ...] = ("aligned", "misaligned")
+    misaligned: Run = "all"
+    aligned: Run = "all"
+    main: bool = False
+
+    def pairs(self, references: str, budget: Budget) -> int:
+        """How many pairs of this set of references a run measures; 0 if it leaves the row out."""
+        if not included(getattr(self, references), budget.run):
+            return 0
+        return budget.main if self.main and references == "misaligned" else budget.other
 
 
 def rule_of(method: str, **dials: float) -> FusionRule:
@@ -90,9 +100,10 @@ def rule_of(method: str, **dials: float) -> FusionRule:
     return rule
 
 
-OWN, PUBLISHED, GENTLE = "MagicStyle", "MagicStyle, as published", "MagicStyle, recoloured"  # the last: of a curve only
+OWN, PUBLISHED, GENTLE = "MagicStyle", "MagicStyle, as published", "MagicStyle, recoloured"  # the last: of rows only
 STORED, STYLEID, LIVE, MATCHED = map(rule_of, (PUBLISHED, "StyleID", "Visual Style Prompting", OWN))
 PAPER, DEFAULT = Setting(STORED, METHODS[PUBLISHED].look), Setting(MATCHED, METHODS[OWN].look)
+FIRST = Setting(FirstDefault(), Look())
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5)
 # The gentle dial: where on the way back FFA begins. Colours keep pace, see `gentle`.
 STARTS = (0.95, 0.9, 0.8, 0.65, 0.5)
@@ -112,16 +123,17 @@ def dials(table: Sequence[Row]) -> dict[str, list[str]]:
 
 
 def _without_network() -> list[Row]:
+    def reinhards(amount: float) -> Row:
+        run: Run = "quick" if amount == 1 else "all"
+        return Row(f"Reinhard {amount:g}", Picture(reinhard, amount), "Reinhard", f"{amount:g}", amount == 1, run, run)
+
     return [
-        Row("nothing done", "content"),
-        Row("truth", "truth"),
+        Row("nothing done", "content", misaligned="quick", aligned="quick"),
+        Row("truth", "truth", misaligned="quick", main=True),
         Row("truth through the codec", "codec"),
-        Row("histogram matching", Picture(match_histograms), "histogram matching", default=True),
-        Row("quilting", Picture(patch_texture), "quilting", default=True),
-        *(
-            Row(f"Reinhard {amount:g}", Picture(reinhard, amount), "Reinhard", f"{amount:g}", amount == 1)
-            for amount in (0.25, 0.5, 0.75, 1.0)
-        ),
+        Row("histogram matching", Picture(match_histograms), "histogram matching", "", True, "quick", "whole"),
+        Row("quilting", Picture(patch_texture), "quilting", "", True, "quick", "whole"),
+        *map(reinhards, (0.25, 0.5, 0.75, 1.0)),
     ]
 
 
@@ -130,12 +142,12 @@ def _peers() -> list[Row]:
     table = [
         Row("standard attention", Setting(look=LOOKS["none"])),
         Row("standard attention, adain", Setting(look=LOOKS["adain"])),
-        Row("standard attention, match", Setting(), OWN, "0"),
+        Row("standard attention, match", Setting(), OWN, "0", False, "quick", "quick"),
     ]
 
     def add(curve: str, name: str, value: float, default: float, rule: FusionRule, color: Color) -> None:
-        usual = value == default
-        table.append(Row(name, Setting(rule, LOOKS[color]), curve, f"{value:g}", usual, usual))
+        runs: tuple[Run, Run] = ("quick", "whole") if value == default else ("all", "all")
+        table.append(Row(name, Setting(rule, LOOKS[color]), curve, f"{value:g}", value == default, *runs))
 
     for gamma in (0.25, 0.5, 0.75, 0.9):
         add("StyleID", f"StyleID gamma {gamma:g}", gamma, 0.75, rule_of("StyleID", gamma=gamma), "adain")
@@ -150,14 +162,19 @@ def _peers() -> list[Row]:
 
 
 def _own() -> list[Row]:
-    table = []
-    for name, setting in (("paper", PAPER), (OWN, DEFAULT)):
-        for strength in STRENGTHS if setting is DEFAULT else (0.5, 1.0):
-            changed, default = at_strength(setting, strength), strength == 1
-            row = Row(f"{name}, strength {strength:g}", changed, name, f"{strength:g}", default)
-            table.append(replace(row, headline=default or (setting is DEFAULT and strength in (0.5, 1.5))))
-    table += [Row(f"MagicStyle, recoloured, from {s:.0%}", gentle(s), GENTLE, f"{s:g}") for s in STARTS]
-    table.append(Row("MagicStyle, recoloured", replace(DEFAULT, recolor=True), GENTLE, "0", True))
+    table = [
+        Row("first default", FIRST, misaligned="quick", main=True),
+        Row("paper, strength 0.5", at_strength(PAPER, 0.5), "paper", "0.5"),
+        Row("paper, strength 1", PAPER, "paper", "1", True, "quick", "whole"),
+    ]
+    for strength in STRENGTHS:
+        run: Run = "quick" if strength in (0.5, 1, 1.5) else "all"
+        name, default = f"{OWN}, strength {strength:g}", strength == 1
+        table.append(Row(name, at_strength(DEFAULT, strength), OWN, f"{strength:g}", default, run, run, default))
+    for start in STARTS:  # those that are run reach from the portrait to where the default's own dial begins
+        run = "whole" if start >= 0.8 else "all"
+        table.append(Row(f"{GENTLE}, from {start:.0%}", gentle(start), GENTLE, f"{start:g}", False, run, run))
+    table.append(Row(GENTLE, replace(DEFAULT, recolor=True), GENTLE, "0", True))
     return table
 
 
@@ -202,4 +219,7 @@ def _sweeps() -> list[Row]:
     changes |= {f"texture {t:g}": DEFAULT.looking(texture=t) for t in (0.0, 0.5, 1.0)}
     changes["StyleID, color match"] = Setting(STYLEID)
     changes["MasaCtrl, color match"] = Setting(LIVE)
-    return [Row(name, setting, headline=name in betas, sets=("aligned",)) for name, setting in changes.items()]
+    return [
+        Row(name, setting, misaligned="never", aligned="whole" if name in betas else "all")
+        for name, setting in changes.items()
+    ]

@@ -1,23 +1,31 @@
 """Contents, their truths in a style, and two references of that style: one in the content's pose, one unlike it.
 
-People, style seeds and references are all held out from the training of the demo model and of the classifiers.
+People, style seeds and references are all held out from the training of the demo model and of the classifiers. There
+are two parts: choices are made on *development* pairs, figures are told of *report* pairs, which no choice has seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from demo.render import render, scene
 from demo.render.fields import Field
+from demo.render.portrait import features
 from demo.render.styles import KINDS, Style, apply, style
 from demo.train import natural
 from demo.train.dataset import ASSETS, HELD_OUT_SCENES, HELD_OUT_STYLES
 
+Part = Literal["development", "report"]
+# Added to the seeds of people, sitters, strangers and styles; judges of training take theirs below 2_000.
+OFFSETS: dict[Part, int] = {"development": 0, "report": 20_000}
 IDENTITIES = 12
+OTHERS = 6  # references that a picture was not made with
 ALL = 168  # twice the least common multiple of 12 people and 14 kinds
 ALIGNED_PEOPLE = HELD_OUT_SCENES + 1_000  # who sits for the references; one person per pair
 MISALIGNED_PEOPLE = HELD_OUT_SCENES + 2_000
@@ -29,8 +37,9 @@ SHIFT = (0.08, 0.14)  # down and right, as fractions of the side
 @dataclass(frozen=True, eq=False)
 class Pair:
     """content: a person; truth: that person in the style; aligned, misaligned: other people in the style.
-    Images (S, S, 3) in 0..1; identity: 0..11; kind: family of the style."""
+    Images (S, S, 3) in 0..1; person: seed of the content's scene; identity: 0..11; kind: family of the style."""
 
+    person: int
     identity: int
     kind: str
     content: Field
@@ -38,16 +47,41 @@ class Pair:
     aligned: Field
     misaligned: Field
 
+    @property
+    def features(self) -> Mapping[str, Field]:
+        """Masks (S, S) of the content's `eyes` and `mouth`."""
+        return _features(self.person, len(self.content))
 
-def pairs(size: int, count: int = ALL) -> list[Pair]:
-    """The first `count` of 168 pairs: 12 people, each in 7 of the 14 kinds, twice with other dials.
+
+def pairs(size: int, count: int = ALL, part: Part = "development") -> list[Pair]:
+    """The first `count` of a part's 168 pairs: 12 people, each in 7 of the 14 kinds, twice with other dials.
 
     People and kinds go round side by side, so that a prefix of any length is as balanced as it can be.
     """
+    if part not in get_args(Part):
+        raise ValueError(f"Pairs are of the part {' or '.join(get_args(Part))}; got '{part}'.")
     if not 1 <= count <= ALL:
         raise ValueError(f"There are 1 to {ALL} pairs; {count} were asked for.")
-    contents = [render(scene(HELD_OUT_SCENES + i), size)[0] for i in range(min(count, IDENTITIES))]
-    return [_pair(index, contents[index % IDENTITIES], size) for index in range(count)]
+    contents = [render(scene(seed), size)[0] for seed in people(part)[:count]]
+    return [_pair(index, contents[index % IDENTITIES], size, OFFSETS[part]) for index in range(count)]
+
+
+def people(part: Part) -> range:
+    """Seeds of the twelve people of a part."""
+    first = HELD_OUT_SCENES + OFFSETS[part]
+    return range(first, first + IDENTITIES)
+
+
+def others(rows: Sequence[Pair], index: int, references: str) -> list[Field]:
+    """References that pair `index` was not made with: of the pairs after it, around the twelve that it belongs to.
+
+    Twelve pairs in a row are of twelve kinds. The choice is the same whatever number of pairs there are, if that is
+    whole twelves.
+    """
+    first = index - index % IDENTITIES
+    twelve = rows[first : first + IDENTITIES]
+    turned = [twelve[(index - first + step) % len(twelve)] for step in range(1, len(twelve))]
+    return [getattr(pair, references) for pair in turned[:OTHERS]]
 
 
 def photographs(size: int, files: Sequence[str] = natural.PHOTOGRAPHS) -> list[tuple[str, Field]]:
@@ -76,13 +110,19 @@ def mirrored_and_shifted(image: Field) -> Field:
     return np.pad(image[:, ::-1], ((down, 0), (right, 0), (0, 0)), mode="reflect")[:size, :size]
 
 
-def _pair(index: int, content: Field, size: int) -> Pair:
+@lru_cache(maxsize=2 * IDENTITIES)
+def _features(person: int, size: int) -> Mapping[str, Field]:
+    return features(scene(person), size)
+
+
+def _pair(index: int, content: Field, size: int, offset: int) -> Pair:
     identity, kind = index % IDENTITIES, KINDS[index % len(KINDS)]
-    chosen = style(HELD_OUT_STYLES + index, kind)
-    sitter = replace(scene(ALIGNED_PEOPLE + index), pose=scene(HELD_OUT_SCENES + identity).pose)
+    person, chosen = HELD_OUT_SCENES + offset + identity, style(HELD_OUT_STYLES + offset + index, kind)
+    sitter = replace(scene(ALIGNED_PEOPLE + offset + index), pose=scene(person).pose)
     aligned = render(sitter, size)[0]
-    stranger = mirrored_and_shifted(render(scene(MISALIGNED_PEOPLE + index), size)[0])
+    stranger = mirrored_and_shifted(render(scene(MISALIGNED_PEOPLE + offset + index), size)[0])
     return Pair(
+        person,
         identity,
         kind,
         content,

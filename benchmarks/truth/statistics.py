@@ -19,7 +19,8 @@ def interval(values: Numbers, groups: Groups = None) -> tuple[float, float, floa
     """Mean of `values` (n,) and the ends of its 95 % interval.
 
     With `groups` (n,) whole groups are drawn with replacement, and a draw's mean weighs each value once per drawing of
-    its group; without, single values are drawn.
+    its group; without, single values are drawn. NaN means that a value does not exist: it is left out. Of none all
+    three are NaN.
     """
     numbers = np.asarray(values, np.float64)
     if numbers.ndim != 1 or not len(numbers):
@@ -27,6 +28,9 @@ def interval(values: Numbers, groups: Groups = None) -> tuple[float, float, floa
     member = np.arange(len(numbers)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if len(member) != len(numbers):
         raise ValueError(f"Expected one group per value; got {len(member)} groups and {len(numbers)} values.")
+    if not (there := ~np.isnan(numbers)).any():
+        return (float("nan"),) * 3
+    numbers, member = numbers[there], np.unique(member[there], return_inverse=True)[1]
     totals, sizes = np.bincount(member, numbers), np.bincount(member)
     count = len(sizes)
     drawn = np.random.default_rng(SEED).integers(count, size=(DRAWS, count))

@@ -43,6 +43,6 @@ def test_another_order_is_no_order(fault):
 def test_only_regular_styles_have_a_figure():
     portrait = render(scene(1), SIZE)[0]
     painted = {kind: apply(style(5, kind), portrait) for kind in ("halftone", "hatching", "oil", "poster")}
-    assert np.isnan(lattice(portrait, painted["oil"])) and np.isnan(lattice(portrait, painted["poster"]))
+    assert np.isnan([lattice(portrait, painted[kind]) for kind in ("oil", "poster")]).all()
     for kind in ("halftone", "hatching"):
         assert lattice(portrait, painted[kind]) < 0.2 < 0.8 < lattice(painted[kind], painted[kind])

@@ -5,10 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from truth import classifiers
 from truth import pairs as pairing
 from truth.classical import match_histograms, monge_kantorovich, patch_texture, reinhard
-from truth.measures import color_distance, gradient_ssim, lab, patch_distance, psnr, ssim, texture_distance
+from truth.measures import (
+    color_distance,
+    gradient_ssim,
+    lab,
+    patch_distance,
+    psnr,
+    ssim,
+    structure_within,
+    texture_distance,
+)
 from truth.pairs import UNSEEN, Pair, pairs, photographs
 from truth.sheet import sheet
 
@@ -98,6 +108,23 @@ def test_structure_falls_when_the_drawing_goes(rows):
     assert gradient_ssim(rows[2].content, content) < 0.5
 
 
+def test_structure_within_a_mask_sees_only_that(rows):
+    """Eyes and mouth are gone, or everything else is."""
+    for row in rows[:3]:
+        mask = np.maximum(*row.features.values())
+        wide = gaussian_filter(mask, 2)[..., None] > 1e-3
+        blurred = gaussian_filter(row.content, (3, 3, 0))
+        without, only = np.where(wide, blurred, row.content), np.where(wide, row.content, blurred)
+        assert structure_within(row.content, row.content, mask) == pytest.approx(1)
+        assert structure_within(without, row.content, mask) < 0.7 * structure_within(only, row.content, mask)
+        assert gradient_ssim(without, row.content) > gradient_ssim(only, row.content)
+
+
+def test_an_empty_mask_has_no_structure():
+    image = checks(4)
+    assert np.isnan(structure_within(image, image, np.zeros((SIZE, SIZE))))
+
+
 # Baselines
 
 
@@ -169,6 +196,39 @@ def test_a_wrong_count_is_refused(count):
         pairs(16, count)
 
 
+def test_the_parts_share_no_person_and_no_style():
+    """Nor does the other part's style of an index paint like this one's."""
+    assert not set(pairing.people("development")) & set(pairing.people("report"))
+    chosen, told = pairs(32, 14), pairs(32, 14, "report")
+    for one, other in zip(chosen, told, strict=True):
+        assert (one.identity, one.kind) == (other.identity, other.kind)
+        assert one.person != other.person
+        for name in ("content", "truth", "aligned", "misaligned"):
+            assert not np.array_equal(getattr(one, name), getattr(other, name))
+    with pytest.raises(ValueError, match="development or report"):
+        pairs(16, 1, "both")
+
+
+def test_references_that_were_not_used_are_of_other_kinds_and_do_not_depend_on_the_count(rows):
+    many = pairs(16, 24)
+    for index in (0, 5, 11, 12, 23):
+        found = pairing.others(many, index, "misaligned")
+        assert len(found) == pairing.OTHERS
+        of = [pair for image in found for pair in many if pair.misaligned is image]
+        assert many[index].kind not in {pair.kind for pair in of}
+        assert many[index].identity not in {pair.identity for pair in of}
+    for short, long in zip(pairing.others(many[:12], 3, "aligned"), pairing.others(many, 3, "aligned"), strict=True):
+        assert short is long
+
+
+def test_features_are_where_the_contents_are(rows):
+    for row in rows[:3]:
+        assert set(row.features) == {"eyes", "mouth"}
+        for mask in row.features.values():
+            assert mask.shape == row.content.shape[:2]
+            assert 0 < mask.mean() < 0.1
+
+
 def test_truths_and_references_are_what_they_say(rows):
     person = scene(2_000_003)
     content, _ = render(person, SIZE)
@@ -212,13 +272,16 @@ def test_photographs_are_squares_in_range_and_some_were_never_trained_on():
 
 def test_classifiers_are_stored_once_and_judge_alike_afterwards(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(classifiers, "_train", trained.append)
+    for name in ("_train_people", "_train_styles"):
+        monkeypatch.setattr(classifiers, name, lambda *arguments, name=name: trained.append(name))
     images = np.random.default_rng(3).random((5, 64, 64, 3), np.float32)
     first, second = classifiers.train(64, tmp_path), classifiers.train(128, tmp_path)
-    assert len(trained) == len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert len(trained) == len(list(tmp_path.glob("*.safetensors"))) == 2
     double = images.repeat(2, 1).repeat(2, 2)  # 128 pixels, averaged down to the same
     assert np.array_equal(first.identity(images), second.identity(double))
     assert np.array_equal(first.style(images), second.style(double))
+    classifiers.train(64, tmp_path, "report")
+    assert trained == ["_train_people", "_train_styles", "_train_people"]  # styles are the same
     with pytest.raises(ValueError, match="at least 64"):
         classifiers.train(32, tmp_path)
 

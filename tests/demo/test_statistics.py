@@ -37,6 +37,15 @@ def test_paired_differences_see_more_than_single_means():
         paired([1.0, 2.0], [1.0])
 
 
+def test_a_value_that_does_not_exist_is_left_out():
+    """So is a group of such values: it is no group of none."""
+    values, groups = [1.0, 2.0, 4.0, 3.0], [0, 0, 1, 2]
+    with_holes = [1.0, np.nan, 2.0, 4.0, np.nan, 3.0]
+    assert interval(with_holes, [0, 0, 0, 1, 3, 2]) == interval(values, groups)
+    assert paired(with_holes, np.zeros(6))[0] == pytest.approx(2.5)
+    assert np.isnan(interval([np.nan, np.nan])).all()
+
+
 @pytest.mark.parametrize(("values", "groups"), [([], None), ([1.0, 2.0], [0])])
 def test_intervals_refuse_what_they_cannot_judge(values, groups):
     with pytest.raises(ValueError, match="Expected"):
