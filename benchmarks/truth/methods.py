@@ -17,7 +17,8 @@ from demo.render.fields import Field
 from magicstyle_core.bank.bank import FeatureBank
 from magicstyle_core.fusion.attention import FusionPatch
 from magicstyle_core.fusion.base import FusionRule
-from magicstyle_core.fusion.rules import CrossImage, Sum
+from magicstyle_core.fusion.ffa import Keys
+from magicstyle_core.fusion.rules import CrossImage, KeepDetails, Sum
 from magicstyle_core.layers import LayerSelection
 from magicstyle_core.methods import METHODS
 from magicstyle_core.sampling.fff import Color, Look, StyleStrength
@@ -199,16 +200,22 @@ def gentle(start: float) -> Setting:
     return replace(DEFAULT, recolor=True, steps=(start, 1.0)).looking(color_strength=strength, texture=0.0)
 
 
+def reading(keys: Keys) -> KeepDetails:
+    """The default's rule with other keys."""
+    return replace(MATCHED, rule=replace(MATCHED.rule, keys=keys))
+
+
 def _sweeps() -> list[Row]:
     """One dial at a time, on aligned references."""
     changes = {
-        f"keys {keys}": replace(DEFAULT, rule=replace(MATCHED, keys=keys)) for keys in ("content+style", "live+style")
+        f"keys {keys}": replace(DEFAULT, rule=reading(keys)) for keys in ("content+style", "live+style")
     }
     changes["sum of content and style attention"] = Setting(
-        Sum((replace(MATCHED, keys="content"), MATCHED), (0.5, 0.5))
+        Sum((reading("content"), MATCHED), (0.5, 0.5))
     )
     betas = {f"paper, match, beta {b:g}": Setting(rule_of(PUBLISHED, beta=b)) for b in BETAS}
-    changes |= betas | {f"matched, beta {b:g}": replace(DEFAULT, rule=rule_of(OWN, beta=b)) for b in (0.2, 0.6)}
+    changes |= betas | {f"matched, beta {b:g}": replace(DEFAULT, rule=rule_of(OWN, beta=b)) for b in (0.2, 0.5)}
+    changes |= {f"details {d:g}": replace(DEFAULT, rule=rule_of(OWN, details=d)) for d in (0.0, 0.2)}
     changes |= {f"temperature {t:g}": replace(DEFAULT, rule=rule_of(OWN, temperature=t)) for t in (0.7, 1.5)}
     for layers in ("decoder", "input.1, output.2-3", "input.3, middle, output.0-1"):
         changes[f"layers {layers}"] = replace(DEFAULT, layers=layers)
