@@ -91,7 +91,8 @@ def _on(layers: str, rule: FusionRule) -> Parts:
 
 
 def _magicstyle(beta: float, temperature: float, details: float) -> Parts:
-    return _on("all", KeepDetails(FeatureFusion(1 - beta, beta, "style", "matched", temperature), details))
+    rule = FeatureFusion(1 - beta, beta, "style", "matched", temperature)
+    return _on("all", KeepDetails(rule, details) if details else rule)
 
 
 def _joined(beta: float, style_weight: float) -> Parts:

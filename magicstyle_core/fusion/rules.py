@@ -106,7 +106,7 @@ class KeepDetails(FusionRule):
 
     @property
     def reads(self) -> frozenset[str]:
-        return self.rule.reads | ({CONTENT} if self.share else set())
+        return self.rule.reads | {CONTENT}
 
     @property
     def needs(self) -> frozenset[str]:
@@ -114,7 +114,7 @@ class KeepDetails(FusionRule):
 
     def __call__(self, live: AttentionInputs, stored: Stored, moment: Moment) -> Sequence[Branch]:
         branches = self.rule(live, stored, moment)
-        if not self.share or CONTENT not in stored or moment.progress < DETAILS_FROM:
+        if CONTENT not in stored or moment.progress < DETAILS_FROM:
             return branches
         details = finest(stored[CONTENT], self.share)
         return [branch if branch.attention is not None else _joined_by(details, branch) for branch in branches]

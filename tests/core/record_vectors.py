@@ -12,7 +12,7 @@ from published import PUBLISHED, PUBLISHED_DIALS, picture
 from safetensors.numpy import save_file
 
 FILE = Path(__file__).with_name("vectors.safetensors")
-GRID, CHANNELS, HEADS = (4, 4), 16, 2
+GRID, CHANNELS, HEADS = (8, 8), 12, 2
 STEPS = 50
 MOMENTS = (0, 10, 21, 36, 47)  # before, in, and after every stage; step 10 is one of cross-image attention's structure
 PICTURES = ("live", "content", "style")

@@ -86,7 +86,7 @@ def test_custom_methods_are_magicstyle_until_a_dial_is_turned():
         assert method.look == own.look
         usual = {dial.name: dial.default for dial in method.dials}
         ((rule, layers),) = method.parts(**usual | {"keys": "style"})
-        assert ((rule, layers),) == own.parts(beta=0.4, temperature=1.0)
+        assert ((rule, layers),) == own.parts(beta=0.4, temperature=1.0, details=0.0)
         ((apart, _),) = method.parts(**usual | {"alpha": 0.9, "beta": 0.1})
         assert (apart.alpha, apart.beta) == (0.9, 0.1)
 

@@ -27,7 +27,7 @@ def matched(style=None, content=None, ffa_changes=None, **fff_changes):
 
 
 def test_defaults_of_the_nodes():
-    assert defaults("MagicStyle_FFA") == fusion("MagicStyle", beta=0.4, temperature=1.0)
+    assert defaults("MagicStyle_FFA") == fusion("MagicStyle", beta=0.3, temperature=1.0, details=0.1)
     assert defaults("MagicStyle_Sampler") == {"style_strength": 1.0, "look": "as the method"}
     assert defaults("MagicStyle_FusedSampler") == {**SAMPLER, "look": "as the method"}
     inversion = {**INVERSION, "steps": 20, "layers": "high-res decoder", "precision": "fp16", "storage": "auto"}
