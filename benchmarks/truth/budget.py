@@ -14,8 +14,9 @@ one thread, and how many rows of a kind (of `methods.rows`, both sets of referen
     photographs: default, first default     3.2    48          155   24         75
     codec and inversion, there and back     10     16          160   8          80
     measures, faces with them               0.35   1850        650   300       105
-    classifiers, pairs, start                                  200             150
-    together                                                  5790            1040
+    classifiers, once in a folder                              300             300
+    pairs, start                                               100              10
+    together                                                  5990            1200
 """
 
 from __future__ import annotations
