@@ -7,8 +7,6 @@ None of them may tell the place in the style picture, which would ghost into a p
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,41 +24,55 @@ def relay(style: Feature, content: Feature) -> Tensor:
     """Style hidden states ``(B,S,C)`` in the content's layout, ``(B,T,C)``."""
     strokes = fine(style)
     order = regular(strokes)
-    laid = STROKES * tiled(strokes - order, style, content) + ORDER * extended(order, content.grid)
-    return match(style, content) + laid.flatten(2).transpose(1, 2)
+    key, query = comparable(style, content)
+    laid = STROKES * tiled(strokes - order, key, query) + ORDER * extended(order, content.grid)
+    return _averaged(style.hidden, key, query) + laid.flatten(2).transpose(1, 2)
 
 
 def match(style: Feature, content: Feature) -> Tensor:
-    """For every token of the content the style tokens that resemble it, averaged by resemblance: ``(B,T,C)``.
+    """For every token of the content the style tokens that resemble it, averaged by resemblance: ``(B,T,C)``."""
+    return _averaged(style.hidden, *comparable(style, content))
 
-    Resemblance is the cosine between features whose mean and deviation over the tokens were aligned, so that a pale
-    portrait finds its eyes in a dark picture.
+
+def comparable(style: Feature, content: Feature) -> tuple[Feature, Feature]:
+    """Unit tokens of style and content, whose product is their resemblance.
+
+    It is the cosine between features whose mean and deviation over the tokens were aligned, so that a pale portrait
+    finds its eyes in a dark picture.
     """
-    query, key = (F.normalize(tokens, dim=-1)[:, None] for tokens in _aligned(style, content))
-    return F.scaled_dot_product_attention(query * SHARPNESS, key, style.hidden[:, None], scale=1.0)[:, 0]
+    wanted, offered = _centered(content.hidden), _centered(style.hidden)
+    wanted = wanted / _deviation(wanted) * _deviation(offered)
+    return Feature(F.normalize(offered, dim=-1), style.grid), Feature(F.normalize(wanted, dim=-1), content.grid)
+
+
+def _averaged(hidden: Tensor, key: Feature, query: Feature) -> Tensor:
+    """``hidden (B,S,C)`` read by resemblance."""
+    asked, offered, read = query.hidden[:, None] * SHARPNESS, key.hidden[:, None], hidden[:, None]
+    return F.scaled_dot_product_attention(asked, offered, read, scale=1.0)[:, 0]
 
 
 def tiled(image: Tensor, style: Feature, content: Feature) -> Tensor:
     """``image (B,C,*style.grid)`` laid on the content's grid in pieces side by side: ``(B,C,*content.grid)``.
 
-    Each comes from the place whose tokens, one by one, resemble most those of the content under it.
+    Each comes from the place whose tokens, one by one, resemble most those of the content under it; ``style`` and
+    ``content`` are :func:`comparable`.
     """
-    query, key = (
-        F.normalize(tokens, dim=-1).transpose(1, 2).unflatten(2, feature.grid)
-        for tokens, feature in zip(_aligned(style, content), (content, style), strict=True)
-    )
+    query, key = (feature.hidden.transpose(1, 2).unflatten(2, feature.grid) for feature in (content, style))
     side = min(PIECE, *style.grid, *content.grid)
-    down, right = (-length % side for length in content.grid)
-    query = F.pad(query, (0, right, 0, down), mode="replicate")
-    rows, columns = (length - side + 1 for length in style.grid)
-    resemblance = sum(
-        query[:, :, y::side, x::side].flatten(2).mT @ key[:, :, y : y + rows, x : x + columns].flatten(2)
-        for y, x in product(range(side), repeat=2)
-    )  # (B, pieces, places)
-    pieces = F.unfold(image, side)
-    laid = pieces.gather(2, resemblance.argmax(2)[:, None].expand(-1, pieces.shape[1], -1))
-    laid = F.fold(laid, (content.grid[0] + down, content.grid[1] + right), side, stride=side)
-    return laid[:, :, : content.grid[0], : content.grid[1]]
+    below, beside = (-length % side for length in content.grid)
+    query = F.pad(query, (0, beside, 0, below), mode="replicate")
+    pieces = query.unfold(2, side, side).unfold(3, side, side)  # (B, C, rows, columns, side, side)
+    kernels = pieces.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    resemblance = F.conv2d(key.flatten(0, 1)[None], kernels, groups=len(key))  # (1, B * pieces, *places)
+    best = resemblance.flatten(2).argmax(2).view(len(key), *pieces.shape[2:4])
+    y, x = (
+        place.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, : content.grid[0], : content.grid[1]]
+        for place in (best // resemblance.shape[3], best % resemblance.shape[3])
+    )
+    down, right = (torch.arange(length, device=best.device) % side for length in content.grid)
+    source = (y + down[:, None]) * style.grid[1] + x + right
+    laid = image.flatten(2).gather(2, source.flatten(1)[:, None].expand(-1, image.shape[1], -1))
+    return laid.unflatten(2, content.grid)
 
 
 def finest(feature: Feature, share: float) -> Tensor:
@@ -69,12 +81,6 @@ def finest(feature: Feature, share: float) -> Tensor:
     strength = torch.linalg.vector_norm(fine(feature), dim=1).flatten(1)
     chosen = strength.topk(count, 1).indices[..., None]
     return feature.hidden.gather(1, chosen.expand(-1, -1, feature.hidden.shape[2]))
-
-
-def _aligned(style: Feature, content: Feature) -> tuple[Tensor, Tensor]:
-    """Content and style without their means, the content's deviations moved to the style's."""
-    wanted, offered = _centered(content.hidden), _centered(style.hidden)
-    return wanted / _deviation(wanted) * _deviation(offered), offered
 
 
 def _centered(tokens: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from denoisers import assert_close, gaussian
 from magicstyle_core.bank.features import Feature
 from magicstyle_core.fusion.base import AttentionInputs, Moment
 from magicstyle_core.fusion.ffa import FeatureFusion
-from magicstyle_core.fusion.matching import PIECE, SHARPNESS, finest, match, relay, tiled
+from magicstyle_core.fusion.matching import PIECE, SHARPNESS, comparable, finest, match, relay, tiled
 
 GRID, OTHER = (8, 10), (6, 7)
 
@@ -73,12 +73,12 @@ def test_pieces_come_from_where_the_content_is_alike_and_stay_whole():
     swapped = torch.cat([places[..., PIECE:], places[..., :PIECE]], -1)  # the left half is on the right
     style = Feature(swapped.flatten(2).transpose(1, 2), (8, 8))
     marks = gaussian((2, 3, 8, 8), 7)
-    laid = tiled(marks, style, content)
+    laid = tiled(marks, *comparable(style, content))
     assert torch.equal(laid, torch.cat([marks[..., PIECE:], marks[..., :PIECE]], -1))
 
 
 def test_pieces_fill_grids_that_they_do_not_divide(content, style):
-    laid = tiled(image(style), style, content)
+    laid = tiled(image(style), *comparable(style, content))
     assert laid.shape == (2, 12, *GRID)
     assert bool(torch.isin(laid, image(style)).all())
 
