@@ -74,7 +74,8 @@ def test_a_line_is_the_graph_of_ffa_and_fused_sampler(run, line, changes):
 
 def test_pictures_may_start_and_end_as_each_method_does(run):
     """ZePo skips half of the way and leaves colours; MagicStyle matches them."""
-    methods = {"ZePo": {"mix": 1.0, "style_scale": 1.2}, "MagicStyle": {"beta": 0.3, "temperature": 1.0, "details": 0.1}}
+    own = {"beta": 0.3, "temperature": 1.0, "details": 0.1}
+    methods = {"ZePo": {"mix": 1.0, "style_scale": 1.2}, "MagicStyle": own}
     graph = sweep("\n".join(methods), look="as the method")
     for name, dials in methods.items():
         graph |= {name: ffa(method=name, **dials), f"{name} sampled": fff(name, look="as the method")}
