@@ -111,11 +111,11 @@ def default_bounds(
     return _named(bounds, references)
 
 
-def photograph_bounds(judge: Judge, values: Values, whose: Sequence[str]) -> list[Bound]:
-    """The default on photographs; `whose`: the photograph of each value."""
+def photograph_bounds(judge: Judge, values: Values, whose: Sequence[str], truth: float) -> list[Bound]:
+    """The default on photographs; `whose`: the photograph of each value; `truth`: the rate of the same person there."""
     same = values["same"]
-    figure = f"photographs: same person, {int(np.nansum(same))} of {len(same)}"
-    return [judge.at_least(figure, interval(same, whose), SAME_PERSON, ".0%")]
+    figure = f"photographs: same person, {int(np.nansum(same))} of {len(same)} (the truth: {truth:.0%})"
+    return [judge.at_least(figure, interval(same, whose), min(SAME_PERSON, truth), ".0%")]
 
 
 def dial_bounds(

@@ -138,7 +138,8 @@ class Stylization:
         judge, whose = Judge(self.options.budget.quick), self.study.people
         photographed = [name for name, _ in self.photographs.pairs]
         found = self.instruments() + default_bounds(judge, results, whose)
-        found += photograph_bounds(judge, self.photographs.measure(self.compared[-1]), photographed)
+        seen = self.photographs
+        found += photograph_bounds(judge, seen.measure(self.compared[-1]), photographed, seen.truth_same)
         for references in SETS:
             found += style_bounds(judge, self.table, results, whose, references)
         return found + dial_bounds(judge, results, whose, dials(self.table), "aligned")

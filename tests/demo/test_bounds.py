@@ -117,9 +117,11 @@ def test_no_one_need_be_known_again_where_the_truth_is_not():
 def test_photographs_are_counted():
     found = same(np.array([0.3, 0.6, 0.61, np.nan]))
     np.testing.assert_array_equal(found, [1, 1, 0, np.nan])
-    (bound,) = photograph_bounds(Judge(), {"same": found}, ["a", "a", "b", "b"])
+    (bound,) = photograph_bounds(Judge(), {"same": found}, ["a", "a", "b", "b"], truth=1.0)
     assert "2 of 4" in bound.figure
     assert bound.verdict == "missed"
+    (bound,) = photograph_bounds(Judge(), {"same": found}, ["a", "a", "b", "b"], truth=0.25)
+    assert bound.verdict == "met"
 
 
 @pytest.mark.parametrize(
