@@ -21,7 +21,7 @@ class Painter:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.model, self.vae = LoadDemoModel.execute(**defaults(LoadDemoModel)).args
+        self.model, self.vae, _ = LoadDemoModel.execute(**defaults(LoadDemoModel)).args
 
     def load(self, file: Path) -> Picture:
         """A picture file at the painter's size."""

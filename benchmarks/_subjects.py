@@ -61,7 +61,7 @@ class Subject:
 
 def demo(pixels: int = 128) -> Subject:
     """The demo model with a photograph and a painting."""
-    model, vae = LoadDemoModel.execute().args
+    model, vae, _ = LoadDemoModel.execute().args
 
     def latent(name: str) -> dict:
         picture = Image.open(ASSETS / name).convert("RGB").resize((pixels, pixels), Image.Resampling.LANCZOS)

@@ -1,9 +1,10 @@
-"""Load Demo Model: the pack's own small UNet and linear codec as MODEL and VAE."""
+"""Load Demo Model: the pack's own small UNet, linear codec and encoder of prompts as MODEL, VAE and CLIP."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import torch
@@ -18,10 +19,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..demo.codec import PATCH, PatchCodec
+from .demo_text import load_clip
 from .types import CATEGORY
 
 WEIGHTS = Path(__file__).parent.parent / "demo" / "magicstyle_demo.safetensors"
-UNET, CODEC = "model.diffusion_model.", "codec."
+UNET, CODEC, TEXT = "model.diffusion_model.", "codec.", "text."
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -35,9 +37,10 @@ class LoadDemoModel(io.ComfyNode):
             "It knows no text. For real work load a Stable Diffusion checkpoint.",
             search_aliases=["demo", "example", "checkpoint"],
             inputs=[],
-            outputs=[
+            outputs=[  # new ones go to the end: saved workflows hold links by position
                 io.Model.Output(display_name="model", tooltip="UNet with seven self-attentions and 16 latent channels."),
                 io.Vae.Output(display_name="vae", tooltip="Linear codec: four times smaller latents. Works in VAE Encode and VAE Decode."),
+                io.Clip.Output(display_name="clip", tooltip="Encoder of prompts, 64 wide. Works in CLIP Text Encode. It knows the words of its portraits (hair, clothes, backdrops, manners of painting) and leaves others out."),
             ],
         )
 
@@ -47,7 +50,9 @@ class LoadDemoModel(io.ComfyNode):
             config = json.loads(file.metadata()["unet_config"])
         tensors = load_file(WEIGHTS)
         codec = PatchCodec.from_state(_part(tensors, CODEC))
-        return io.NodeOutput(load_unet(config, _part(tensors, UNET), codec), CodecVAE(codec))
+        text = _part(tensors, TEXT)  # none in files from before it: no CLIP, as the host's loader of checkpoints says it
+        clip = load_clip(text) if text else None
+        return io.NodeOutput(load_unet(config, _part(tensors, UNET), codec), CodecVAE(codec), clip)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -74,8 +79,20 @@ class DemoConfig(comfy.supported_models.SD15):
         self.manual_cast_dtype = None
 
 
+class DemoModel(comfy.model_base.BaseModel):
+    def extra_conds(self, **conditioning: Any) -> dict:
+        """The host asks for these of every prompt before it samples."""
+        found, width = conditioning.get("cross_attn"), self.model_config.unet_config["context_dim"]
+        if found is not None and found.shape[-1] != width:
+            raise ValueError(
+                f"The conditioning is {found.shape[-1]} wide, the demo model needs {width}. Use the clip output of Load Demo "
+                "Model in CLIP Text Encode."
+            )
+        return super().extra_conds(**conditioning)
+
+
 def load_unet(config: dict, weights: dict[str, Tensor], codec: PatchCodec) -> ModelPatcher:
-    model = comfy.model_base.BaseModel(DemoConfig(config, codec))
+    model = DemoModel(DemoConfig(config, codec))
     model.diffusion_model.load_state_dict({key: value.float() for key, value in weights.items()})
     device = comfy.model_management.get_torch_device()
     return ModelPatcher(model, load_device=device, offload_device=comfy.model_management.unet_offload_device())

@@ -47,7 +47,8 @@ class TextEncoder(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         nn.init.normal_(self.words.weight, std=0.5)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, layers: int = LAYERS) -> Tensor:
+        """Tokens (B, L) to the context; fewer `layers` are the first ones, then the final norm."""
         count = tokens.shape[1]
         if count % LENGTH:
             raise ValueError(f"A prompt should have a multiple of {LENGTH} tokens, padding included; got {count}.")
@@ -55,6 +56,6 @@ class TextEncoder(nn.Module):
         spoken = chunks != PADDING
         readable = spoken | ~spoken.any(1, keepdim=True)  # attention over nothing would not be a number
         x = self.words(chunks) + self.positions
-        for layer in self.layers:
+        for layer in self.layers[:layers]:
             x = layer(x, readable[:, None, None])
         return (self.norm(x) * spoken[..., None]).view(len(tokens), count, WIDTH)

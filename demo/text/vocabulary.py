@@ -7,7 +7,7 @@ of padding.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,9 +31,12 @@ def _tokens() -> dict[str, int]:
     return {word: index + 1 for index, word in enumerate(words())}
 
 
-def tokenize(prompt: str) -> tuple[list[int], list[str]]:
-    """Tokens of a prompt of any length, and the words that are not in the vocabulary, each once, in their order."""
-    known, tokens, unknown = _tokens(), [], {}
+def tokenize(prompt: str, before: Sequence[int] = ()) -> tuple[list[int], list[str]]:
+    """Tokens of a prompt of any length, and the words that are not in the vocabulary, each once, in their order.
+
+    A part of a prompt is read as it is after the tokens `before` it: a comma counts between words and once.
+    """
+    known, tokens, unknown = _tokens(), list(before), {}
     for piece in _PIECES.findall(prompt.lower().replace("\n", ",")):
         if piece in _STOPS:
             if tokens and tokens[-1] != known[","]:
@@ -42,7 +45,7 @@ def tokenize(prompt: str) -> tuple[list[int], list[str]]:
             tokens.append(known[piece])
         elif piece not in SILENT and piece not in _QUIET_SIGNS:
             unknown[piece] = None
-    return tokens, list(unknown)
+    return tokens[len(before) :], list(unknown)
 
 
 def padded(tokens: Iterable[int]) -> list[int]:

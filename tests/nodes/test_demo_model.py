@@ -123,7 +123,7 @@ def test_previews_have_colours(pack, host):
     import nodes
 
     with torch.inference_mode():
-        model, vae = nodes.NODE_CLASS_MAPPINGS["MagicStyle_DemoModel"].execute().args
+        model, vae, _ = nodes.NODE_CLASS_MAPPINGS["MagicStyle_DemoModel"].execute().args
         picture = (
             torch.rand(1, 8, 8, 3, generator=torch.Generator().manual_seed(1))
             .repeat_interleave(8, 1)
