@@ -1,12 +1,19 @@
 """Prompts on the demo model: its CLIP in the host's own nodes, from words to latents."""
 
+import asyncio
 import logging
+from pathlib import Path
 
 import pytest
 import torch
-from graphs import INVERSION, error_of, keep, node
+from companions import StandIn
+from graphs import INVERSION, LATENT, error_of, keep, node
 from in_process import Executor
+from safetensors.torch import save_file
+from thin_models import SD15, patcher_of
 
+import comfy.samplers
+import nodes
 from demo.network import FOLDER
 from demo.text.encoder import LAYERS, WIDTH
 from demo.text.vocabulary import LENGTH
@@ -23,6 +30,14 @@ def texts(pack):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack("nodes.demo_model"), "WEIGHTS", NEXT)
         yield Executor("LRU").run
+
+
+@pytest.fixture(scope="module")
+def extras(host):
+    """Nodes of the host that merge and extract."""
+    for name in ("nodes_model_merging", "nodes_lora_extract"):
+        path = Path(nodes.__file__).parent / "comfy_extras" / f"{name}.py"
+        assert asyncio.run(nodes.load_custom_node(str(path), module_parent="comfy_extras"))
 
 
 def text(prompt, clip=("demo", 2)):
@@ -249,3 +264,108 @@ def test_foreign_conditionings_are_refused_before_sampling(texts):
     graph["sampled said"]["inputs"]["negative"] = ["sd", 0]
     with pytest.raises(AssertionError, match="ValueError: The conditioning is 768 wide"):
         texts(graph)
+
+
+class WideModel(StandIn):
+    """A Stable Diffusion of the usual width of prompts; nothing gets as far as its weights."""
+
+    RETURN_TYPES = ("MODEL",)
+
+    def run(self):
+        return (patcher_of("SD15", {**SD15, "context_dim": 768}),)
+
+
+@pytest.mark.parametrize("nodes_of", ["the pack", "the host"])
+def test_its_prompts_are_refused_on_other_models(texts, monkeypatch, nodes_of):
+    """In the pack's words by the pack's nodes; the host's sampler names the two widths."""
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "TestWideModel", WideModel)
+    wide = {"wide": node("TestWideModel"), "latent": node("TestLatent", seed=1, **LATENT)}
+    if nodes_of == "the pack":
+        told = {"latent": ["latent", 0], "conditioning": ["said", 0], **INVERSION}
+        graph = DEMO | wide | {"said": text(PROMPT), "it": node("MagicStyle_Invert", model=["wide", 0], **told)}
+        graph["keep"] = keep(["it", 0], "it")
+        message = "ValueError: The conditioning is 64 wide, this model needs 768. Use the CLIP of the same"
+    else:
+        graph = wide | sampled({"said": prompt("said", PROMPT)}, model=("wide", 0))
+        message = r"RuntimeError: .*64.*768x"
+    with pytest.raises(AssertionError, match=message):
+        texts(graph)
+
+
+LORA = "demo_text.safetensors"
+
+
+@pytest.fixture
+def lora_file(host):
+    """A random LoRA of the encoder's layers and of the UNet's cross-attention, by the host's generic names."""
+    generator = torch.Generator().manual_seed(0)
+    names = [
+        *(
+            f"text_encoders.demo.transformer.layers.{i}.{part}"
+            for i in range(LAYERS)
+            for part in ("to_qkv", "up", "down")
+        ),
+        "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v",
+    ]
+    tensors = {}
+    for name in names:
+        down, up = {"up": (64, 256), "down": (256, 64), "to_qkv": (64, 192), "to_v": (64, 128)}[name.split(".")[-1]]
+        tensors[f"{name}.lora_down.weight"] = 0.2 * torch.randn(2, down, generator=generator)
+        tensors[f"{name}.lora_up.weight"] = 0.2 * torch.randn(up, 2, generator=generator)
+    save_file(tensors, host / "models" / "loras" / LORA)
+    yield names
+    (host / "models" / "loras" / LORA).unlink()
+
+
+def loras(graph, link=("lora", 1), **strengths):
+    """The prompt with and without a LoRA."""
+    strengths = {"strength_model": 1.0, "strength_clip": 1.0, **strengths}
+    return graph | {
+        "lora": node("LoraLoader", model=["demo", 0], clip=["demo", 2], lora_name=LORA, **strengths),
+        "plain": text(PROMPT),
+        "patched": text(PROMPT, link),
+        "keep plain": keep(["plain", 0], "plain"),
+        "keep patched": keep(["patched", 0], "patched"),
+    }
+
+
+def test_loras_load_on_model_and_clip(texts, lora_file, caplog):
+    with caplog.at_level(logging.WARNING):
+        kept = texts(loras(DEMO))
+    assert "lora key not loaded" not in caplog.text
+    plain, patched = kept["plain"][0][0], kept["patched"][0][0]
+    assert not torch.allclose(plain, patched)
+    without = texts(loras(DEMO, strength_clip=0.0))["patched"][0][0]
+    assert torch.equal(without, plain)
+    said = prompt("said", PROMPT)
+    bare, fused = (
+        texts(sampled({"said": said}, model=model) | {"lora": loras({})["lora"]})["said"]
+        for model in (("demo", 0), ("lora", 0))
+    )
+    assert error_of(fused, bare) > 1e-4
+
+
+def test_a_lora_that_the_host_extracts_of_the_clip_loads_as_the_same(texts, lora_file, host, extras):
+    """The difference of the patched encoder and the plain one, saved by the host: it gives the patched one again."""
+    graph = loras(DEMO)
+    graph |= {
+        "difference": node("CLIPMergeSubtract", clip1=["lora", 1], clip2=["demo", 2], multiplier=1.0),
+        "save": node(
+            "LoraSave", filename_prefix="extracted", rank=4, lora_type="full_diff", bias_diff=True,
+            text_encoder_diff=["difference", 0],
+        ),
+    }  # fmt: skip
+    kept = texts(graph)
+    plain, patched = ({"samples": kept[name][0][0]} for name in ("plain", "patched"))
+    (file,) = (host / "output").glob("extracted*.safetensors")
+    file.rename(host / "models" / "loras" / LORA)
+    again = {"samples": Executor().run(loras(DEMO))["patched"][0][0]}
+    assert error_of(again, patched) < 2e-4  # measured 2.5e-5: the file is in fp16
+    assert error_of(plain, patched) > 0.05
+
+
+def test_every_sampler_of_the_host_paints_a_prompt(texts):
+    kept = {}
+    for sampler in comfy.samplers.KSAMPLER_NAMES:
+        (kept[sampler],) = texts(sampled({"said": prompt("said", PROMPT)}, size=32, steps=3, sampler=sampler)).values()
+    assert [name for name, latent in kept.items() if not bool(latent["samples"].isfinite().all())] == []
