@@ -34,7 +34,7 @@ class LoadDemoModel(io.ComfyNode):
             display_name="Load Demo Model",
             category=CATEGORY,
             description="A small diffusion model that comes with the pack: no download, made to try the nodes in seconds. "
-            "It knows no text. For real work load a Stable Diffusion checkpoint.",
+            "It reads prompts about portraits. For real work load a Stable Diffusion checkpoint.",
             search_aliases=["demo", "example", "checkpoint"],
             inputs=[],
             outputs=[  # new ones go to the end: saved workflows hold links by position

@@ -1,6 +1,7 @@
 """Prompts on the demo model: its CLIP in the host's own nodes, from words to latents."""
 
 import asyncio
+import json
 import logging
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from demo.text.vocabulary import LENGTH
 from demo.train.export import load_text
 
 NEXT = FOLDER / "next.safetensors"
+ROOT = FOLDER.parent
+PROMPTS = ROOT / "tests" / "prompts"
 DEMO = {"demo": node("MagicStyle_DemoModel")}
 PROMPT = "photo of a woman with red hair, blue sweater, hills behind her"
 
@@ -369,3 +372,32 @@ def test_every_sampler_of_the_host_paints_a_prompt(texts):
     for sampler in comfy.samplers.KSAMPLER_NAMES:
         (kept[sampler],) = texts(sampled({"said": prompt("said", PROMPT)}, size=32, steps=3, sampler=sampler)).values()
     assert [name for name, latent in kept.items() if not bool(latent["samples"].isfinite().all())] == []
+
+
+@pytest.mark.parametrize("name", ["demo_text", "demo_style_reference"])
+def test_its_workflows_run_and_their_prompts_are_read(texts, host, caplog, name):
+    graph = json.loads((PROMPTS / f"{name}.json").read_text(encoding="utf-8"))
+    for picture in (ROOT / "assets").glob("*.jpg"):
+        (host / "input" / picture.name).write_bytes(picture.read_bytes())
+    (saver,) = (content for content in graph.values() if content["class_type"] == "SaveImage")
+    (sampler,) = (content for content in graph.values() if content["class_type"] == "KSampler")
+    images = {}
+    for words in ("as it is", "no prompt"):
+        if words == "no prompt":
+            graph |= {"none": text("", sampler_clip(graph))}
+            sampler["inputs"]["positive"] = ["none", 0]
+        shrunk = {number: small(content) for number, content in graph.items() if content is not saver}
+        with caplog.at_level(logging.WARNING):
+            images[words] = texts(shrunk | {"keep": keep(saver["inputs"]["images"], "image")})["image"]
+    assert "does not know" not in caplog.text
+    assert images["as it is"].shape == (1, 64, 64, 3)
+    assert float((images["as it is"] - images["no prompt"]).abs().mean()) > 0.01
+
+
+def sampler_clip(graph):
+    return next(content["inputs"]["clip"] for content in graph.values() if content["class_type"] == "CLIPTextEncode")
+
+
+def small(content):
+    changes = {"width": 64, "height": 64, "steps": 4}
+    return content | {"inputs": {name: changes.get(name, value) for name, value in content["inputs"].items()}}
