@@ -91,6 +91,14 @@ def run(shared):
     return shared.run
 
 
+@pytest.fixture(scope="module")
+def texts(pack):
+    """Runs a graph with a demo model that reads prompts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack("nodes.demo_model"), "WEIGHTS", ROOT / "demo" / "next.safetensors")
+        yield Executor("LRU").run
+
+
 @pytest.fixture(scope="session")
 def pack(host):
     """The pack's package as the host imported it: ``pack("nodes.host")`` is one of its modules."""
