@@ -98,7 +98,7 @@ class WordEncoder(torch.nn.Module, comfy.sd1_clip.ClipTokenWeightEncoder):
     def encode(self, tokens: list[list[int]]) -> tuple[Tensor, None]:
         """Chunks of tokens to their rows ``(chunks, LENGTH, 64)``; there is no pooled output."""
         device = self.transformer.positions.device if self.device is None else self.device
-        return self.transformer(torch.tensor(tokens, device=device), self.layers), None
+        return self.transformer(torch.tensor(tokens).to(device), self.layers), None
 
     def load_sd(self, weights: dict[str, Tensor]) -> Any:
         return self.transformer.load_state_dict(weights)

@@ -3,7 +3,9 @@ picture is that of the CPU."""
 
 import pytest
 import thin_models
-from graphs import MATCHED, error_of, full, model, node
+import torch
+from demo_prompts import DEMO, PROMPT, text
+from graphs import MATCHED, error_of, full, keep, model, node
 from in_process import Executor
 from other_device import OTHER, OtherDevice
 
@@ -78,3 +80,22 @@ def test_another_device_gives_the_same_picture(run, evaluated, monkeypatch, grap
     here = run(graph())
     assert error_of(there, here["result"]) < 1e-5
     assert error_of(here["result"], here["plain"]) > 1e-3  # and FFA acts
+
+
+def test_prompts_of_the_demo_model_are_encoded_there(texts, pack, evaluated, monkeypatch):
+    encoder = pack("nodes.demo_text").TextEncoder
+    graph = DEMO | {"said": text(f"{PROMPT}, (hills:1.2)"), "keep": keep(["said", 0], "said")}
+    encode, devices = encoder.forward, set()
+
+    def noting(self, tokens, *layers):
+        devices.update((tokens.device, self.positions.device, self.words.weight.device))
+        return encode(self, tokens, *layers)
+
+    monkeypatch.setattr(comfy.model_management, "text_encoder_device", lambda: OTHER)
+    monkeypatch.setattr(encoder, "forward", noting)
+    with OtherDevice():
+        there = Executor().run(graph)["said"][0][0]
+    assert devices == {OTHER}
+    assert there.device.type == "cpu"
+    monkeypatch.undo()
+    assert torch.allclose(there, texts(graph)["said"][0][0], atol=1e-5)
