@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from companions import StandIn
 from graphs import FFA, FFF, INVERSION, MATCHED, SAMPLER, error_of, fusion, keep, look, node
 from PIL import Image
 
+import nodes
+from comfy.ldm.modules import attention
 from demo.network import DEMO, Network
 from magicstyle_core.fusion.ffa import FeatureFusion
 from magicstyle_core.sampling.fff import Look
@@ -107,6 +110,29 @@ def test_stock_samplers_and_tiled_codec_accept_it(run):
     assert torch.equal(kept["back"], kept["codec"])
 
 
+class Without(StandIn):
+    """The model with the host's own attention."""
+
+    RETURN_TYPES, INPUTS = ("MODEL",), {"model": ("MODEL",)}
+
+    def run(self, model):
+        model = model.clone()
+        del model.model_options["transformer_options"]["optimized_attention_override"]
+        return (model,)
+
+
+def test_attention_of_torch_gives_the_hosts_picture(executor, monkeypatch):
+    """On the CPU, where the host's default takes twice as long, it is never asked."""
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "TestWithout", Without)
+    graph = demo() | {"without": node("TestWithout", model=["demo", 0])}
+    hosts = {name: dict(content, inputs=dict(content["inputs"])) for name, content in graph.items()}
+    for name in ("csdi", "ffa", "plain"):
+        hosts[name]["inputs"]["model"] = ["without", 0]
+    theirs = executor.run(hosts)["image"]
+    monkeypatch.setattr(attention, "efficient_dot_product_attention", lambda *args, **kwargs: pytest.fail("asked"))
+    assert torch.allclose(executor.run(graph)["image"], theirs, atol=1e-4)
+
+
 def test_a_picture_that_does_not_fill_patches_is_cropped(run, host):
     Image.new("RGB", (67, 70), "red").save(host / "input" / "odd.png")
     graph = {
@@ -120,8 +146,6 @@ def test_a_picture_that_does_not_fill_patches_is_cropped(run, host):
 
 def test_previews_have_colours(pack, host):
     """The preview of an encoded picture resembles the picture, shrunk to latent size."""
-    import nodes
-
     with torch.inference_mode():
         model, vae, _ = nodes.NODE_CLASS_MAPPINGS["MagicStyle_DemoModel"].execute().args
         picture = (
