@@ -181,6 +181,16 @@ def test_loras_load_on_model_and_clip(texts, lora_file, caplog):
     assert error_of(fused, bare) > 1e-4
 
 
+def test_a_lora_through_hooks_of_the_clip_is_the_same_one(texts, lora_file):
+    hooked = {
+        "hook": node("CreateHookLora", lora_name=LORA, strength_model=1.0, strength_clip=1.0),
+        "hooked": node("SetClipHooks", clip=["demo", 2], hooks=["hook", 0], apply_to_conds=True, schedule_clip=True),
+    }
+    through = texts(loras(DEMO, ("hooked", 0)) | hooked)["patched"][0][0]
+    loaded = texts(loras(DEMO))["patched"][0][0]
+    assert torch.allclose(through, loaded, atol=1e-6)
+
+
 def test_a_lora_that_the_host_extracts_of_the_clip_loads_as_the_same(texts, lora_file, host, extras):
     """The difference of the patched encoder and the plain one, saved by the host: it gives the patched one again."""
     graph = loras(DEMO)
