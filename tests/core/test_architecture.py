@@ -1,6 +1,7 @@
 """What sources may import and call: core knows no host, imports point one way, nothing is unsafe."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "magicstyle_core").rglob("*.py"))
-PUBLISHED = [ROOT / "__init__.py", *CORE, *sorted((ROOT / "nodes").rglob("*.py"))]
+DEMO = [ROOT / "demo" / name for name in ("codec.py", "text/encoder.py", "text/vocabulary.py")]
+PUBLISHED = [ROOT / "__init__.py", *CORE, *DEMO, *sorted((ROOT / "nodes").rglob("*.py"))]
 HOST = {
     "comfy",
     "comfy_api",
@@ -72,6 +74,24 @@ def test_there_are_sources_to_check():
     parts = {path.relative_to(ROOT / "magicstyle_core").parts[0].removesuffix(".py") for path in CORE}
     assert parts == {*RANKS, "__init__"}
     assert len(PUBLISHED) > len(CORE) + 1
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="needs git, which reads .comfyignore as the registry does")
+def test_what_is_published_imports_nothing_that_is_not():
+    def files(*options):
+        command = ["git", "ls-files", *options]
+        return set(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split())
+
+    published = files() - files("--ignored", "--cached", "--exclude-from=.comfyignore")
+    sources = {file for file in published if file.endswith(".py")}
+    assert sources == {names(path) for path in PUBLISHED} | {"demo/__init__.py", "demo/text/__init__.py"}
+    assert {"demo/magicstyle_demo.safetensors", "demo/text/words.txt"} <= published
+    for file in sources:
+        for level, module, line in imports(ROOT / file):
+            if level:
+                target = (ROOT / file).parents[level - 1].joinpath(*module.split("."))
+                candidates = {names(target.with_suffix(".py")), names(target / "__init__.py")}
+                assert candidates & sources, where(ROOT / file, line)
 
 
 @pytest.mark.parametrize("path", CORE, ids=names)
