@@ -87,7 +87,7 @@ def test_standard_attention_is_no_patch(run):
 @pytest.mark.parametrize(
     ("name", "dials", "settings"),
     [
-        ("MagicStyle", {}, MATCHED),
+        ("MagicStyle", {"beta": 0.4, "details": 0.0}, MATCHED),
         ("MagicStyle, as published", {}, {}),
         ("MagicStyle, as published", {"beta": 0.5}, {"beta": 0.5}),
         ("MagicStyle, joined keys", {}, {"keys": "content+style", "style_weight": 4.0}),
