@@ -65,13 +65,14 @@ class Photographs:
         return float(np.nanmean(same(np.array(list(map(self.recognizer.distance, faces, truths))))))
 
     @property
-    def _kinds(self) -> list[str]:
+    def kinds(self) -> list[str]:
+        """Kinds of style that are used."""
         return list(STYLES)[: self.styles]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Names of photograph and style."""
-        return [(content, style) for style in self._kinds for content in self.portraits]
+        return [(content, style) for style in self.kinds for content in self.portraits]
 
     @cached_property
     def portraits(self) -> dict[str, Field]:
@@ -89,7 +90,7 @@ class Photographs:
         setting, drawn = row.method, []
         if not isinstance(setting, Setting):
             raise ValueError(f"Photographs run through the network; got the row '{row.name}', which does not.")
-        for name in self._kinds:
+        for name in self.kinds:
             bank = self.network.invert(planes([self._styles[name]]), self.steps)
             patches = setting.patches(self.network, self._contents, bank)
             drawn += pictures(self.network.stylize(self._contents, patches, bank, setting.look))

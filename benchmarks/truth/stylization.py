@@ -193,7 +193,7 @@ class Stylization:
         drawn = [dict(zip(work.pairs, work.pictures(row), strict=True)) for row in self.compared]
         shown = []
         for number, (name, portrait) in enumerate(work.portraits.items()):
-            style = photographs.STYLES[number % work.styles]
+            style = work.kinds[number % work.styles]
             white = np.ones_like(portrait)
             images = [pictures[name, style] for pictures in drawn]
             shown.append([portrait, work.style(style), white, *images, *[white] * blank])
